@@ -1,0 +1,95 @@
+"""A composed configuration against the schema, and config.yaml back as dataclasses."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, UnsupportedValueType, ValidationError
+
+from reprolens.config.schema import VARIANTS, Config
+from reprolens.errors import ConfigError, suggest
+
+
+class SchemaError(ConfigError):
+    """A key that breaks the schema. `key` is its dotted path, `reason` the rest of the line."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key, self.reason = key, reason
+
+
+def load(path: Path) -> Config:
+    """Read the config.yaml that the compose stage wrote. Raises ConfigError if it is missing or breaks the schema."""
+    try:
+        node = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; run dvc repro compose first") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{path}: is not a mapping; run dvc repro compose again")
+    return validate(node)
+
+
+def validate(node: DictConfig) -> Config:
+    """Return the configuration as frozen dataclasses. Raises SchemaError at the first key that breaks the schema."""
+    return cast(Config, _build(node, Config, ""))
+
+
+def _build(node: DictConfig, schema: type, prefix: str) -> Any:
+    """Build `schema` from `node`, field by field, so that an error knows its key."""
+    fields = get_type_hints(schema)
+    for name in node:
+        if name not in fields:
+            raise SchemaError(f"{prefix}{name}", f"unknown key; {suggest(str(name), fields)}")
+    values = {}
+    for name, hint in fields.items():
+        key = f"{prefix}{name}"
+        if name not in node:
+            raise SchemaError(key, "is missing; give it in params.yaml")
+        if OmegaConf.is_missing(node, name):
+            raise SchemaError(key, "has no value; give it in params.yaml")
+        if key in VARIANTS:
+            hint = _variant(key, node[name])
+        values[name] = _section(node, name, hint, key) if dataclasses.is_dataclass(hint) else _leaf(node, name, hint, key)
+    try:
+        return schema(**values)
+    except ConfigError as error:
+        key, _, reason = str(error).partition(": ")
+        raise SchemaError(key, reason) from None
+
+
+def _section(node: DictConfig, name: str, schema: Any, key: str) -> Any:
+    if not isinstance(node[name], DictConfig):
+        raise SchemaError(key, f"must be a section of keys, not {node[name]!r}")
+    return _build(node[name], schema, f"{key}.")
+
+
+def _variant(group: str, node: Any) -> type:
+    """Return the schema that a group's telling key chooses."""
+    tag, kinds = VARIANTS[group]
+    value = node.get(tag) if isinstance(node, DictConfig) else None
+    if value not in kinds:
+        raise SchemaError(f"{group}.{tag}", f"{value!r} does not exist; {suggest(str(value), kinds)}")
+    return kinds[value]
+
+
+def _leaf(node: DictConfig, name: str, hint: Any, key: str) -> Any:
+    """Return one value converted to its type as OmegaConf converts it: '3' to 3, 1 to 1.0, but never 1.5 to 1."""
+    typed = OmegaConf.structured(dataclasses.make_dataclass("Leaf", [("value", hint)]))
+    try:
+        typed.value = node[name]
+        return OmegaConf.to_object(typed).value  # type: ignore[union-attr]
+    except (ValidationError, UnsupportedValueType, ConfigKeyError):
+        raise SchemaError(key, f"{node[name]!r} is not {_describe(hint)}") from None
+
+
+def _describe(hint: Any) -> str:
+    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    if hint in plain:
+        return plain[hint]
+    if isinstance(hint, type) and hasattr(hint, "__members__"):
+        return f"one of {', '.join(hint.__members__)}"
+    return str(hint).replace("list[float]", "a list of numbers").replace("list[int]", "a list of whole numbers")

@@ -1,0 +1,381 @@
+"""Every knob, its type and its bounds. What a knob does is said beside its default in conf/, not here.
+
+A group whose choices have different knobs is a union of dataclasses, told apart by one key (`VARIANTS`), so that a knob
+which does not apply cannot be set. There are no defaults here: they live in conf/, where a user sees them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reprolens.errors import ConfigError
+
+
+class Action(StrEnum):
+    """What convert does about a problem in the source data set."""
+
+    fail = "fail"
+    drop = "drop"
+    fix = "fix"
+
+
+class Precision(StrEnum):
+    """Number format of the training arithmetic."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Device(StrEnum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Mode(StrEnum):
+    """Whether and how the run is sent to Weights & Biases."""
+
+    offline = "offline"
+    online = "online"
+    disabled = "disabled"
+
+
+class Direction(StrEnum):
+    """Which way a metric gets better."""
+
+    maximize = "maximize"
+    minimize = "minimize"
+
+
+def check(condition: bool, key: str, rule: str) -> None:
+    """Raise ConfigError naming `key` and the `rule` it breaks unless `condition` holds."""
+    if not condition:
+        raise ConfigError(f"{key}: {rule}")
+
+
+# ---- data
+
+
+@dataclass(frozen=True)
+class Digits:
+    format: str
+    path: str
+    image_size: int
+    train: int
+    val: int
+    test: int
+    min_digits: int
+    max_digits: int
+    min_size: float
+    max_size: float
+    min_contrast: float
+    max_overlap: float
+
+    def __post_init__(self) -> None:
+        for name in ("train", "val", "test"):
+            check(getattr(self, name) > 0, f"data.{name}", "must be at least 1")
+        check(0 <= self.min_digits <= self.max_digits, "data.min_digits", "must be from 0 to data.max_digits")
+        check(0 < self.min_size <= self.max_size, "data.min_size", "must be above 0 and at most data.max_size")
+        check(self.max_size * 2 <= self.image_size, "data.max_size", "must be at most half of data.image_size")
+        check(0 <= self.min_contrast <= 100, "data.min_contrast", "must be from 0 to 100")
+        check(0 <= self.max_overlap <= 1, "data.max_overlap", "must be from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Policy:
+    missing_image: Action
+    undecodable_image: Action
+    size_mismatch: Action
+    empty_box: Action
+    box_outside: Action
+    class_not_in_train: Action
+
+    def __post_init__(self) -> None:
+        for name in ("missing_image", "undecodable_image", "empty_box", "class_not_in_train"):
+            check(getattr(self, name) != Action.fix, f"data.policy.{name}", "cannot be fixed; choose fail or drop")
+
+
+@dataclass(frozen=True)
+class Voc:
+    format: str
+    path: str
+    ratios: list[float]
+    policy: Policy
+
+    def __post_init__(self) -> None:
+        good = len(self.ratios) == 3 and all(ratio > 0 for ratio in self.ratios) and abs(sum(self.ratios) - 1) < 1e-6
+        check(good, "data.ratios", "must be three shares above 0 (train, val, test) that add up to 1")
+
+
+Data = Digits | Voc
+
+# ---- model and its starting weights
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    image_size: list[int]
+    score_threshold: float
+    nms_threshold: float
+    detections_per_image: int
+
+    def __post_init__(self) -> None:
+        good = len(self.image_size) == 2 and all(side >= 32 for side in self.image_size)
+        check(good, "model.image_size", "must be [height, width], each at least 32")
+        check(0 <= self.score_threshold < 1, "model.score_threshold", "must be from 0 to below 1")
+        check(0 < self.nms_threshold <= 1, "model.nms_threshold", "must be above 0 and at most 1")
+        check(self.detections_per_image > 0, "model.detections_per_image", "must be at least 1")
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    source: str
+
+
+@dataclass(frozen=True)
+class Published:
+    source: str
+    weights: str
+
+
+@dataclass(frozen=True)
+class FileWeights:
+    source: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Classify:
+    source: str
+    max_epochs: int
+    batch_size: int
+    crop_size: int
+    lr: float
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size"):
+            check(getattr(self, name) > 0, f"pretrain.{name}", "must be at least 1")
+        check(self.crop_size >= 32, "pretrain.crop_size", "must be at least 32")
+        check(self.lr > 0, "pretrain.lr", "must be above 0")
+
+
+Pretrain = RandomWeights | Published | FileWeights | Classify
+
+
+@dataclass(frozen=True)
+class Full:
+    method: str
+    backbone_lr_factor: float
+
+    def __post_init__(self) -> None:
+        check(self.backbone_lr_factor > 0, "transfer.backbone_lr_factor", "must be above 0")
+
+
+@dataclass(frozen=True)
+class LastLayers:
+    method: str
+    backbone_lr_factor: float
+    trainable_stages: int
+
+    def __post_init__(self) -> None:
+        check(self.backbone_lr_factor > 0, "transfer.backbone_lr_factor", "must be above 0")
+        check(self.trainable_stages >= 0, "transfer.trainable_stages", "must be at least 0")
+
+
+@dataclass(frozen=True)
+class NewHead:
+    method: str
+
+
+Transfer = Full | LastLayers | NewHead
+
+# ---- training
+
+
+@dataclass(frozen=True)
+class Augment:
+    horizontal_flip: float
+    vertical_flip: float
+    photometric: float
+    grayscale: float
+    crop: float
+    zoom_out: float
+    affine: float
+    max_rotation: float
+    max_translation: float
+    scale: list[float]
+
+    def __post_init__(self) -> None:
+        for name in ("horizontal_flip", "vertical_flip", "photometric", "grayscale", "crop", "zoom_out", "affine"):
+            check(0 <= getattr(self, name) <= 1, f"augment.{name}", "is a probability, from 0 to 1")
+        check(0 <= self.max_rotation <= 180, "augment.max_rotation", "must be from 0 to 180 degrees")
+        check(0 <= self.max_translation <= 1, "augment.max_translation", "must be from 0 to 1")
+        good = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]
+        check(good, "augment.scale", "must be [least, most], both above 0")
+
+
+@dataclass(frozen=True)
+class AdamW:
+    name: str
+    lr: float
+    weight_decay: float
+    betas: list[float]
+
+    def __post_init__(self) -> None:
+        check(self.lr > 0, "optimizer.lr", "must be above 0")
+        check(self.weight_decay >= 0, "optimizer.weight_decay", "must be at least 0")
+        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        check(good, "optimizer.betas", "must be two numbers from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class Sgd:
+    name: str
+    lr: float
+    weight_decay: float
+    momentum: float
+    nesterov: bool
+
+    def __post_init__(self) -> None:
+        check(self.lr > 0, "optimizer.lr", "must be above 0")
+        check(self.weight_decay >= 0, "optimizer.weight_decay", "must be at least 0")
+        check(0 <= self.momentum < 1, "optimizer.momentum", "must be from 0 to below 1")
+
+
+Optimizer = AdamW | Sgd
+
+
+@dataclass(frozen=True)
+class Cosine:
+    name: str
+    warmup_epochs: float
+    final_factor: float
+
+    def __post_init__(self) -> None:
+        check(self.warmup_epochs >= 0, "schedule.warmup_epochs", "must be at least 0")
+        check(0 <= self.final_factor <= 1, "schedule.final_factor", "must be from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Constant:
+    name: str
+    warmup_epochs: float
+
+    def __post_init__(self) -> None:
+        check(self.warmup_epochs >= 0, "schedule.warmup_epochs", "must be at least 0")
+
+
+Schedule = Cosine | Constant
+
+
+@dataclass(frozen=True)
+class Trainer:
+    max_epochs: int
+    batch_size: int
+    gradient_clip: float
+    ema_decay: float
+    evaluate_every: int
+    patience: int | None
+    device: Device
+    precision: Precision
+    threads: int | None
+    workers: int | None
+    image_cache_mb: int
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "evaluate_every"):
+            check(getattr(self, name) > 0, f"trainer.{name}", "must be at least 1")
+        check(self.gradient_clip >= 0, "trainer.gradient_clip", "must be at least 0 (0: no clipping)")
+        check(0 <= self.ema_decay < 1, "trainer.ema_decay", "must be from 0 (no averaging) to below 1")
+        check(self.patience is None or self.patience > 0, "trainer.patience", "must be at least 1, or null")
+        check(self.threads is None or self.threads > 0, "trainer.threads", "must be at least 1, or null")
+        check(self.workers is None or self.workers >= 0, "trainer.workers", "must be at least 0, or null")
+        check(self.image_cache_mb >= 0, "trainer.image_cache_mb", "must be at least 0")
+
+
+# ---- after training
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    split: str
+    batch_size: int
+    score_threshold: float
+    samples: int
+
+    def __post_init__(self) -> None:
+        check(self.split in ("train", "val", "test"), "evaluate.split", "must be train, val or test")
+        check(self.batch_size > 0, "evaluate.batch_size", "must be at least 1")
+        check(0 <= self.score_threshold <= 1, "evaluate.score_threshold", "must be from 0 to 1")
+        check(self.samples >= 0, "evaluate.samples", "must be at least 0")
+
+
+@dataclass(frozen=True)
+class Export:
+    opset: int
+    parity_images: int
+    box_tolerance: float
+    score_tolerance: float
+
+    def __post_init__(self) -> None:
+        check(18 <= self.opset <= 23, "export.opset", "must be from 18 to 23")
+        check(self.parity_images > 0, "export.parity_images", "must be at least 1")
+        check(self.box_tolerance > 0, "export.box_tolerance", "must be above 0")
+        check(self.score_tolerance > 0, "export.score_tolerance", "must be above 0")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    mode: Mode
+    project: str
+    entity: str | None
+    name: str | None
+    group: str | None
+    tags: list[str]
+    notes: str | None
+    artifacts: bool
+
+    def __post_init__(self) -> None:
+        check(bool(self.project), "tracking.project", "must not be empty")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    metric: str
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole experiment. `seed` decides every random choice: splits, scenes, starting weights, order, augmentation."""
+
+    seed: int
+    data: Data
+    model: Model
+    pretrain: Pretrain
+    transfer: Transfer
+    augment: Augment
+    optimizer: Optimizer
+    schedule: Schedule
+    trainer: Trainer
+    evaluate: Evaluate
+    export: Export
+    tracking: Tracking
+    sweep: Sweep
+
+
+VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
+    "data": ("format", {"digits": Digits, "voc": Voc}),
+    "pretrain": (
+        "source",
+        {"random": RandomWeights, "published": Published, "file": FileWeights, "classify": Classify},
+    ),
+    "transfer": ("method", {"full": Full, "last_layers": LastLayers, "new_head": NewHead}),
+    "optimizer": ("name", {"adamw": AdamW, "sgd": Sgd}),
+    "schedule": ("name", {"cosine": Cosine, "constant": Constant}),
+}
+"""Of each group with several kinds of choices: the key that tells them apart, and the schema of each kind."""
