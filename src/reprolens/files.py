@@ -54,10 +54,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows that share the first one's keys, with a header."""
+    """Write rows under a header of all their keys; what a row lacks stays empty."""
     rows = list(rows)
+    columns = dict.fromkeys(key for row in rows for key in row)
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -4,7 +4,7 @@ A group whose choices have different knobs is a union of dataclasses, told apart
 which does not apply cannot be set. There are no defaults here: they live in conf/, where a user sees them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from reprolens.errors import ConfigError
@@ -16,6 +16,7 @@ class Action(StrEnum):
     fail = "fail"
     drop = "drop"
     fix = "fix"
+    keep = "keep"
 
 
 class Precision(StrEnum):
@@ -90,12 +91,15 @@ class Policy:
     undecodable_image: Action
     size_mismatch: Action
     empty_box: Action
+    tiny_box: Action
     box_outside: Action
     class_not_in_train: Action
 
     def __post_init__(self) -> None:
-        for name in ("missing_image", "undecodable_image", "empty_box", "class_not_in_train"):
-            check(getattr(self, name) != Action.fix, f"data.policy.{name}", "cannot be fixed; choose fail or drop")
+        possible = {"size_mismatch": "fix", "box_outside": "fix", "tiny_box": "keep"}
+        for field in fields(self):
+            actions = ("fail", "drop", possible[field.name]) if field.name in possible else ("fail", "drop")
+            check(getattr(self, field.name) in actions, f"data.policy.{field.name}", f"must be {' or '.join(actions)}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,34 @@
+"""How a stage's file is run: its one line of summary, and its one line of error."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from reprolens.errors import ReprolensError
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository; every stage runs here, whatever folder it was started from."""
+
+
+def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
+    """Run a stage and print the line it returns.
+
+    A user's error ends in one line and exit status 2; `--debug` shows where it was raised.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if unknown := [argument for argument in argv if argument != "--debug"]:
+        print(f"unknown argument {unknown[0]!r}; a stage takes --debug only, its knobs are in params.yaml", file=sys.stderr)
+        raise SystemExit(2)
+    os.chdir(ROOT)
+    warnings.filterwarnings("ignore", module=r"(torch|torchvision|onnxscript|accelerate|copyreg)")
+    try:
+        print(main())
+    except ReprolensError as error:
+        if "--debug" in argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        if "DVC_ROOT" in os.environ:  # DVC removes a stage's outputs before it runs the stage
+            print("Earlier results are safe in DVC's cache: `dvc checkout` puts them back.", file=sys.stderr)
+        raise SystemExit(2) from None

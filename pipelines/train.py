@@ -1,0 +1,29 @@
+"""data/voc, weights/initial.pt -> weights/model.pt, reports/train.json, reports/history.csv."""
+
+from pathlib import Path
+
+from pipelines.stage import run
+from reprolens.config import load
+from reprolens.evaluation.predict import validation_metrics
+from reprolens.files import write_json
+from reprolens.models import save_trained
+from reprolens.training.detection import train_detector
+from reprolens.voc import read_folder
+
+
+def main() -> str:
+    config = load(Path("config.yaml"))
+    folder = read_folder(Path("data/voc"))
+    state, report = train_detector(
+        config, folder, Path("weights/initial.pt"), Path("reports/history.csv"), validation_metrics
+    )
+    save_trained(Path("weights/model.pt"), state, config.model, folder.classes)
+    write_json(Path("reports/train.json"), report)
+    return (
+        f"train: best epoch {report['best/epoch']} of {report['epochs']}, val mAP {report['val/map']:.3f}, "
+        f"mAP50 {report['val/map50']:.3f}, {report['seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,16 @@
+"""How good a detector is: VOC and COCO measures, figures and reports. Plain arrays in; no torch."""
+
+from reprolens.evaluation.detections import Detections, Truth, truth_of
+from reprolens.evaluation.evaluator import DetectionEvaluator, Metrics, Results
+from reprolens.evaluation.report import Picture, write_reports
+
+__all__ = [
+    "DetectionEvaluator",
+    "Detections",
+    "Metrics",
+    "Picture",
+    "Results",
+    "Truth",
+    "truth_of",
+    "write_reports",
+]

@@ -1,0 +1,96 @@
+"""How good a detector is on a split: every number of reports/evaluation.json, from pictures given one by one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprolens.errors import DataError
+from reprolens.evaluation.coco import coco_metrics
+from reprolens.evaluation.detections import Detections, Truth, check_finite
+from reprolens.evaluation.voc_ap import Curve, all_point_ap, eleven_point_ap, mean_ap, voc_curves
+
+Metrics = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found. `curves` and `boxes` (the count of all true boxes) hold one entry a class.
+
+    metrics: the flat numbers: `images`, `boxes`, `detections`; `voc07/map50`, `voc12/map50` and `coco/*`, means over
+        the classes that have truth; `precision`, `recall` and `f1` over all classes together, of the detections with a
+        score from `score_threshold` up, at IoU 0.5; and of each class `voc12/ap50/<class>`, `voc07/ap50/<class>` and
+        `coco/ap/<class>`. None where a number is undefined.
+    """
+
+    classes: tuple[str, ...]
+    score_threshold: float
+    metrics: Metrics
+    curves: tuple[Curve, ...]
+    boxes: tuple[int, ...]
+
+
+class DetectionEvaluator:
+    """Collects what a detector found, picture by picture, and measures it: `reset`, `update` for each, `compute`."""
+
+    def __init__(self, classes: Sequence[str], score_threshold: float = 0.5) -> None:
+        self._classes, self._score_threshold = tuple(classes), score_threshold
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every picture."""
+        self._images: set[str | int] = set()
+        self._detections: list[Detections] = []
+        self._truths: list[Truth] = []
+        self._sizes: list[tuple[int, int]] = []
+
+    def update(self, image_id: str | int, detections: Detections, truth: Truth, size: tuple[int, int]) -> None:
+        """Add one picture; `size` is its width and height in pixels.
+
+        Raises DataError, naming the picture, if it was given before, a number is not finite or a label fits no class.
+        """
+        if image_id in self._images:
+            raise DataError(f"{image_id}: evaluated twice; list each picture once in ImageSets/Main")
+        check_finite(image_id, detections, truth, len(self._classes))
+        self._images.add(image_id)
+        self._detections.append(detections)
+        self._truths.append(truth)
+        self._sizes.append(size)
+
+    def compute(self) -> Results:
+        """Measure all pictures so far."""
+        classes = self._classes
+        curves = voc_curves(self._detections, self._truths, len(classes))
+        labels = np.concatenate([np.zeros(0, np.int64), *(truth.labels for truth in self._truths)])
+        boxes = tuple(np.bincount(labels, minlength=len(classes)).tolist())
+        voc07 = {f"voc07/ap50/{name}": eleven_point_ap(curve) for name, curve in zip(classes, curves, strict=True)}
+        voc12 = {f"voc12/ap50/{name}": all_point_ap(curve) for name, curve in zip(classes, curves, strict=True)}
+        coco = coco_metrics(self._detections, self._truths, self._sizes, classes)
+        per_class = {key: value for key, value in coco.items() if key.startswith("coco/ap/")}
+        metrics: Metrics = {
+            "images": len(self._images),
+            "boxes": sum(boxes),
+            "detections": sum(len(detections) for detections in self._detections),
+            "voc07/map50": mean_ap(voc07.values()),
+            "voc12/map50": mean_ap(voc12.values()),
+            **{key: value for key, value in coco.items() if key not in per_class},
+            **working_point(curves, self._score_threshold),
+            **voc12,
+            **voc07,
+            **per_class,
+        }
+        return Results(classes, self._score_threshold, metrics, curves, boxes)
+
+
+def working_point(curves: Sequence[Curve], threshold: float) -> Metrics:
+    """Return `precision`, `recall` and `f1` of the detections with a score from `threshold` up, all classes together.
+
+    Each is None where it would divide by zero: precision without detections, recall without objects, F1 without either.
+    """
+    counts = [curve.counts(threshold) for curve in curves]
+    right, wrong, missed = (sum(count[place] for count in counts) for place in range(3))
+    return {
+        "precision": right / (right + wrong) if right + wrong else None,
+        "recall": right / (right + missed) if right + missed else None,
+        "f1": 2 * right / (2 * right + wrong + missed) if right + wrong + missed else None,
+    }

@@ -1,0 +1,164 @@
+"""Average precision as PASCAL VOC defines it: VOC2007's 11-point and VOC2010-2012's all-point form.
+
+Source: VOCevaldet.m and VOCap.m of the PASCAL VOC development kits (VOC2007 and VOC2012; Everingham et al., "The
+PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010). Of each class all detections are ranked by score; each is
+compared with the true box of its picture and class that it overlaps most, whether or not that one is taken already. It
+is right if their IoU reaches the threshold and no better ranked detection was right about the same box; it is ignored
+if that box is marked difficult; else it is wrong.
+
+The development kit measures inclusive 1-based pixels: a side is `xmax - xmin + 1`. With the boxes in memory
+`xmin = x0 + 1, xmax = x1`, so that is `x1 - x0`, and the same holds for an intersection: the continuous IoU here equals
+the development kit's on the files. Its results for equal scores depend on MATLAB's sort; here equal scores keep the
+order in which they came (pictures, then boxes of a picture). A crowd box, which VOC does not know, is treated as
+difficult.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprolens.evaluation.detections import Detections, Truth, join_detections, join_truths
+
+_PAIRS_AT_ONCE = 2_000_000
+"""Pairs of a detection and a true box whose IoU is worked out together: bounds the memory to some 200 MB."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The ranked detections of one class: one point for each that counts (the ignored ones are left out).
+
+    scores: `(P,)` float64, never rising.
+    hits: `(P,)` int64, how many of the detections up to and with this one are right.
+    positives: how many true boxes there are to be found.
+    """
+
+    scores: NDArray[np.float64]
+    hits: NDArray[np.int64]
+    positives: int
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """The share of the detections up to each point that are right, `(P,)`."""
+        return self.hits / np.arange(1, len(self.hits) + 1)
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """The share of the true boxes that are found up to each point, `(P,)`; NaN where there is nothing to find."""
+        if not self.positives:
+            return np.full(len(self.hits), np.nan)
+        return self.hits / self.positives
+
+    def envelope(self) -> NDArray[np.float64]:
+        """The best precision at each point's recall or a higher one, `(P,)`: what both forms of AP are taken from."""
+        return np.maximum.accumulate(self.precision[::-1])[::-1]
+
+    def counts(self, threshold: float) -> tuple[int, int, int]:
+        """Return how many detections with a score from `threshold` up are right, how many wrong, and what is missed."""
+        kept = int(np.searchsorted(-self.scores, -threshold, side="right"))
+        hits = int(self.hits[kept - 1]) if kept else 0
+        return hits, kept - hits, self.positives - hits
+
+
+def voc_curves(
+    detections: Sequence[Detections],
+    truths: Sequence[Truth],
+    classes: int,
+    iou_threshold: float = 0.5,
+    ignore_difficult: bool = True,
+) -> tuple[Curve, ...]:
+    """Return the curve of every class, from the detections and the truth of the same pictures in the same order.
+
+    `ignore_difficult=False` counts difficult objects as ordinary ones; crowds stay ignored.
+    """
+    image, found = join_detections(detections)
+    rank = np.argsort(-found.scores, kind="stable")
+    found = Detections(found.boxes[rank], found.scores[rank], found.labels[rank])
+    truth_image, truth = join_truths(truths)
+    group = truth_image * classes + truth.labels
+    order = np.argsort(group, kind="stable")
+    ignore = truth.crowd | (truth.difficult & ignore_difficult)
+
+    wanted = image[rank] * classes + found.labels
+    first, last = (np.searchsorted(group[order], wanted, side=side) for side in ("left", "right"))
+    iou, best = _best_match(found.boxes, truth.boxes[order], first, last)
+    right, ignored = _judge(iou >= iou_threshold, best, ignore[order])
+
+    positives = np.bincount(truth.labels[~ignore], minlength=classes)
+    curves = []
+    for index in range(classes):
+        ranked = np.flatnonzero((found.labels == index) & ~ignored)
+        curves.append(Curve(found.scores[ranked], np.cumsum(right[ranked]), int(positives[index])))
+    return tuple(curves)
+
+
+def eleven_point_ap(curve: Curve) -> float | None:
+    """Return VOC2007's AP: the mean of the best precision at recall 0, 0.1, ... 1; None where nothing is to be found.
+
+    The recall levels are compared in whole numbers, `10 hits >= k positives`. (In floating point the result depends on
+    how a language counts from 0 to 1: `3 * 0.1` is above `0.3`, and a recall of 3 in 10 would miss its level.)
+    """
+    if not curve.positives:
+        return None
+    # The envelope never rises: the best precision from a recall up is its value where that recall is first reached.
+    reached = np.searchsorted(curve.hits * 10, np.arange(11) * curve.positives, side="left")
+    return float(np.append(curve.envelope(), 0.0)[reached].sum() / 11)
+
+
+def all_point_ap(curve: Curve) -> float | None:
+    """Return VOC2010-2012's AP: the area under the curve's envelope; None where nothing is to be found."""
+    if not curve.positives:
+        return None
+    # Recall rises by 1 / positives at each right detection and nowhere else.
+    rises = np.diff(curve.hits, prepend=0) > 0
+    return float(curve.envelope()[rises].sum() / curve.positives)
+
+
+def mean_ap(values: Iterable[float | None]) -> float | None:
+    """Return the mean over the classes whose AP is defined; None where none is."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def box_iou(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the IoU of boxes `(N, 4)` row by row, `(N,)`; 0 where a box has no area."""
+    sides = np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])
+    shared = np.where((sides > 0).all(axis=1), sides[:, 0] * sides[:, 1], 0.0)
+    areas = [np.maximum(box[:, 2:] - box[:, :2], 0).prod(axis=1) for box in (one, two)]
+    union = areas[0] + areas[1] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+
+
+def _judge(
+    matched: NDArray[np.bool_], best: NDArray[np.int64], ignore: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which ranked detections are right and which are ignored, from the true box that each overlaps most."""
+    ignored = matched.copy()
+    ignored[matched] = ignore[best[matched]]
+    candidates = np.flatnonzero(matched & ~ignored)
+    right = np.zeros(len(matched), np.bool_)
+    right[candidates[np.unique(best[candidates], return_index=True)[1]]] = True  # the first of each true box
+    return right, ignored
+
+
+def _best_match(
+    boxes: NDArray[np.float64], truths: NDArray[np.float64], first: NDArray[np.int64], last: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return for each box the largest IoU with `truths[first:last]`, `(N,)`, and the first index that has it."""
+    iou = np.zeros(len(boxes))
+    best = np.zeros(len(boxes), np.int64)
+    busy = np.flatnonzero(last > first)
+    pairs = np.cumsum((last - first)[busy])
+    while len(busy):
+        size = max(1, int(np.searchsorted(pairs, pairs[0] + _PAIRS_AT_ONCE)))
+        chunk, busy, pairs = busy[:size], busy[size:], pairs[size:]
+        counts = (last - first)[chunk]
+        starts = np.cumsum(counts) - counts
+        other = np.arange(counts.sum()) + np.repeat(first[chunk] - starts, counts)
+        values = box_iou(boxes[np.repeat(chunk, counts)], truths[other])
+        iou[chunk] = np.maximum.reduceat(values, starts)
+        # The first of the largest, as the development kit's loop with its strict comparison finds it.
+        other[values < np.repeat(iou[chunk], counts)] = len(truths)
+        best[chunk] = np.minimum.reduceat(other, starts)
+    return iou, best

@@ -1,0 +1,5 @@
+"""The trial's Weights & Biases run, written from the reports. Imports wandb only when a run is written, torch never."""
+
+from reprolens.tracking.publish import publish
+
+__all__ = ["publish"]

@@ -1,0 +1,225 @@
+"""What the earlier stages reported, read and checked as a whole before a run is opened: none is half written."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reprolens.errors import TrackingError
+
+STAGES = {"dataset": "convert", "pretrain": "pretrain", "train": "train", "evaluation": "evaluate", "export": "export"}
+"""Each JSON report, and the stage that writes it."""
+
+Number = int | float
+Scalar = Number | bool | str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One box of a sample picture, `(x0, y0, x1, y1)` in its pixels. A true box has no score."""
+
+    box: tuple[float, float, float, float]
+    label: str
+    score: float | None = None
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture, without boxes drawn into it, and what is and what was seen on it."""
+
+    id: str
+    image: Path
+    truth: tuple[Labelled, ...]
+    predictions: tuple[Labelled, ...]
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Everything under reports/ that the run shows. `metrics` holds, of each JSON report, what is one value a key."""
+
+    metrics: Mapping[str, Mapping[str, Scalar]]
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    history: tuple[Mapping[str, Number], ...]
+    precision_recall: tuple[tuple[str, float, float], ...]
+    precision_recall_image: Path
+    per_class_columns: tuple[str, ...]
+    per_class: tuple[tuple[str | float | None, ...], ...]
+    samples: tuple[Sample, ...]
+    sheet: Path | None
+
+
+def read_reports(folder: Path) -> Reports:
+    """Read the folder `reports`. Raises TrackingError naming the first file that is missing or damaged."""
+    values = {name: _read_object(folder / f"{name}.json", stage) for name, stage in STAGES.items()}
+    columns, history = _read_history(folder / "history.csv")
+    classes = _class_names(values["dataset"], folder / "dataset.json")
+    samples = _read_samples(folder / "samples", classes)
+    per_class = _read_csv(folder / "plots" / "per_class.csv", "evaluate", ["class"])
+    return Reports(
+        metrics={name: _scalars(value) for name, value in values.items()},
+        classes=classes,
+        columns=columns,
+        history=history,
+        precision_recall=_read_precision_recall(folder / "plots" / "pr.csv"),
+        precision_recall_image=_existing(folder / "plots" / "pr.png", "evaluate"),
+        per_class_columns=per_class[0],
+        per_class=tuple(
+            tuple(text if name == "class" else _cell(text, line) for name, text in zip(per_class[0], row, strict=True))
+            for line, row in per_class[1]
+        ),
+        samples=samples,
+        sheet=_existing(folder / "samples" / "sheet.png", "evaluate") if samples else None,
+    )
+
+
+def summary(reports: Reports) -> dict[str, Any]:
+    """Return the final values of all reports under one name each, and the best of each validation metric.
+
+    What evaluation.json says keeps its names, and so does every other key that has a slash (`parity/images`). A bare
+    key of another report would be ambiguous (dataset and evaluation both count `images`), so its report stands in
+    front: `train/seconds`. The best stands where W&B puts it, `{"val/map50": {"max": 0.9}}`; it is said again here
+    because a run that is continued online forgets the best of what it was sent before.
+    """
+    named: dict[str, Any] = {}
+    for column in reports.columns:
+        values = [row[column] for row in reports.history if column in row]
+        if column.startswith("val/") and values:
+            best = best_is(column)
+            named[column] = {best: max(values) if best == "max" else min(values)}
+    for report, metrics in reports.metrics.items():
+        for key, value in metrics.items():
+            named[key if report == "evaluation" or "/" in key else f"{report}/{key}"] = value
+    return named | dict(reports.metrics["evaluation"])
+
+
+def best_is(column: str) -> Literal["min", "max"]:
+    """Say which end of a validation metric is its best."""
+    return "min" if "loss" in column else "max"
+
+
+def _existing(path: Path, stage: str) -> Path:
+    if not path.is_file():
+        raise TrackingError(f"{_short(path)}: not found; run the {stage} stage first (dvc repro {stage})")
+    return path
+
+
+def _damaged(path: Path, stage: str, reason: str) -> TrackingError:
+    return TrackingError(f"{_short(path)}: {reason}; write it again with dvc repro -f {stage}")
+
+
+def _short(path: Path) -> str:
+    """Return the path from its folder `reports` on."""
+    parts = path.parts
+    start = max((index for index, part in enumerate(parts) if part == "reports"), default=0)
+    return "/".join(parts[start:])
+
+
+def _read_json(path: Path, stage: str) -> Any:
+    try:
+        return json.loads(_existing(path, stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, stage, f"is not valid JSON ({error})") from None
+
+
+def _read_object(path: Path, stage: str) -> dict[str, Any]:
+    value = _read_json(path, stage)
+    if not isinstance(value, dict):
+        raise _damaged(path, stage, "is not a JSON object")
+    return value
+
+
+def _scalars(report: Mapping[str, Any]) -> dict[str, Scalar]:
+    return {key: value for key, value in report.items() if isinstance(value, bool | int | float | str)}
+
+
+def _class_names(dataset: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(str(entry["name"]) for entry in dataset["classes"])
+    except (KeyError, TypeError):
+        raise _damaged(path, "convert", "does not list the classes") from None
+
+
+def _read_csv(path: Path, stage: str, needed: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]:
+    """Return the header, and the rows each with its place ('history.csv:2'), the header's length all of them."""
+    try:
+        with _existing(path, stage).open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            header = tuple(next(reader, ()))
+            rows = [(f"{_short(path)}:{reader.line_num}", row) for row in reader if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(path, stage, f"cannot be read as CSV ({error})") from None
+    if missing := [name for name in needed if name not in header]:
+        raise _damaged(path, stage, f"has no column {missing[0]!r}")
+    for place, row in rows:
+        if len(row) != len(header):
+            raise TrackingError(f"{place}: holds {len(row)} values, the header {len(header)}; run dvc repro -f {stage}")
+    return header, rows
+
+
+def _cell(text: str, place: str) -> float | None:
+    """Return the number in a cell, None where it is empty."""
+    try:
+        return float(text) if text.strip() else None
+    except ValueError:
+        raise TrackingError(f"{place}: {text!r} is not a number; run the stage that wrote it again") from None
+
+
+def _read_history(path: Path) -> tuple[tuple[str, ...], tuple[Mapping[str, Number], ...]]:
+    """Return the columns, and of each row those that are not empty; `epoch` and `global_step` are whole numbers."""
+    counters = ("epoch", "global_step")
+    header, rows = _read_csv(path, "train", counters)
+    history: list[Mapping[str, Number]] = []
+    for place, row in rows:
+        numbers = zip(header, (_cell(text, place) for text in row), strict=True)
+        cells = {name: number for name, number in numbers if number is not None}
+        if any(name not in cells or not cells[name].is_integer() for name in counters):
+            raise _damaged(path, "train", f"has a row without a whole epoch and global_step ({place})")
+        history.append({name: int(value) if name in counters else value for name, value in cells.items()})
+    return header, tuple(history)
+
+
+def _read_precision_recall(path: Path) -> tuple[tuple[str, float, float], ...]:
+    names = ("class", "recall", "precision")
+    header, rows = _read_csv(path, "evaluate", names)
+    where = [header.index(name) for name in names]
+    points = []
+    for place, row in rows:
+        name, recall, precision = (row[index] for index in where)
+        points.append((name, _cell(recall, place) or 0.0, _cell(precision, place) or 0.0))
+    return tuple(points)
+
+
+def _read_samples(folder: Path, classes: Sequence[str]) -> tuple[Sample, ...]:
+    path = folder / "samples.json"
+    try:
+        samples = tuple(
+            Sample(
+                id=str(entry["id"]),
+                image=_existing(folder / entry["image"], "evaluate"),
+                truth=tuple(_labelled(item) for item in entry["truth"]),
+                predictions=tuple(_labelled(item) for item in entry["predictions"]),
+            )
+            for entry in _read_json(path, "evaluate")
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, "evaluate", f"does not describe pictures and their boxes ({error!r})") from None
+    for sample in samples:
+        for item in (*sample.truth, *sample.predictions):
+            if item.label not in classes:
+                raise _damaged(path, "evaluate", f"names the class {item.label!r}, which reports/dataset.json lacks")
+    return samples
+
+
+def _labelled(item: Mapping[str, Any]) -> Labelled:
+    x0, y0, x1, y1 = (float(value) for value in item["box"])
+    score = item.get("score")
+    return Labelled(
+        box=(x0, y0, x1, y1),
+        label=str(item["label"]),
+        score=None if score is None else float(score),
+        difficult=bool(item.get("difficult", False)),
+    )

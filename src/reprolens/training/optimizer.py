@@ -1,0 +1,53 @@
+"""The optimizer and its rate over the steps."""
+
+import math
+
+from torch import nn
+from torch.optim import SGD, Optimizer
+from torch.optim import AdamW as TorchAdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from reprolens.config import AdamW, Cosine, NewHead, Schedule, Transfer
+from reprolens.config import Optimizer as OptimizerConfig
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig, transfer: Transfer) -> Optimizer:
+    """Group the trainable parameters by backbone or not (its rate has a factor) and by weight decay or not.
+
+    Normalisation layers and biases, the parameters of at most one dimension, are not decayed.
+    """
+    factor = 1.0 if isinstance(transfer, NewHead) else transfer.backbone_lr_factor
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+    options = [
+        {
+            "params": parameters,
+            "lr": config.lr * (factor if backbone else 1.0),
+            "weight_decay": config.weight_decay if decayed else 0.0,
+        }
+        for (backbone, decayed), parameters in groups.items()
+    ]
+    if isinstance(config, AdamW):
+        return TorchAdamW(options, betas=(config.betas[0], config.betas[1]))
+    return SGD(options, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov and config.momentum > 0)
+
+
+def build_schedule(optimizer: Optimizer, config: Schedule, steps_per_epoch: int, epochs: int) -> LambdaLR:
+    """Return the schedule that is advanced after every step."""
+    return LambdaLR(optimizer, lambda step: rate_factor(config, step, steps_per_epoch, steps_per_epoch * epochs))
+
+
+def rate_factor(config: Schedule, step: int, steps_per_epoch: int, total: int) -> float:
+    """Return the share of the highest rate at a step: a linear rise, then what the schedule says.
+
+    The cosine is SGDR's without restarts (Loshchilov and Hutter, 2016, arXiv:1608.03983, equation 5).
+    """
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), total)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if not isinstance(config, Cosine):
+        return 1.0
+    done = min(1.0, (step - warmup) / max(1, total - warmup))
+    return config.final_factor + (1 - config.final_factor) * (1 + math.cos(math.pi * done)) / 2

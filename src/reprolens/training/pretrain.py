@@ -1,0 +1,98 @@
+"""The pretrain stage: starting weights from wherever the configuration says, training them here if need be."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reprolens.config import Classify, Config, FileWeights, Published
+from reprolens.errors import ConfigError
+from reprolens.loading.detection import open_rgb
+from reprolens.models.registry import build
+from reprolens.models.weights import StartingWeights, file_weights, published_weights, random_weights
+from reprolens.progress import bar
+from reprolens.voc import Folder
+
+
+def starting_weights(config: Config, folder: Folder) -> StartingWeights:
+    """Return the starting weights that `config.pretrain` asks for. Raises WeightsError if they cannot be had."""
+    match config.pretrain:
+        case Published():
+            return published_weights(config.pretrain, config.model)
+        case FileWeights():
+            return file_weights(config.pretrain, config.model)
+        case Classify():
+            return classify_crops(config.pretrain, config, folder)
+        case _:
+            return random_weights()
+
+
+def classify_crops(pretrain: Classify, config: Config, folder: Folder) -> StartingWeights:
+    """Train the detector's backbone, its pyramid included, to name the objects of the train split.
+
+    What the backbone gives at every level is averaged over the picture and joined; one linear layer names the class.
+    Raises ConfigError if the backbone cannot take pictures as small as `pretrain.crop_size`.
+    """
+    torch.manual_seed(config.seed)
+    detector = build(config.model, len(folder.classes))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = detector.get_submodule("backbone").to(device)
+    transform = detector.get_submodule("transform")
+    mean, std = (torch.tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std))
+    crops, labels = _crops(folder, pretrain.crop_size)
+    try:
+        blank = torch.zeros(2, 3, pretrain.crop_size, pretrain.crop_size, device=device)
+        width = _pooled(backbone, blank).shape[1]
+    except RuntimeError:
+        raise ConfigError(f"pretrain.crop_size: {pretrain.crop_size} is too small for {config.model.name}") from None
+    head = nn.Linear(width, len(folder.classes)).to(device)
+    optimizer = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=pretrain.lr)
+    batches = max(1, len(crops) // pretrain.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, pretrain.lr, total_steps=batches * pretrain.max_epochs)
+    random = np.random.default_rng(config.seed)
+    backbone.train()
+    with bar("pretrain", batches * pretrain.max_epochs) as line:
+        for epoch in range(1, pretrain.max_epochs + 1):
+            right = 0
+            order = random.permutation(len(crops))[: batches * pretrain.batch_size]
+            for indices in np.array_split(order, batches):
+                images = ((crops[indices].float() / 255 - mean) / std).to(device)
+                truth = labels[indices].to(device)
+                logits = head(_pooled(backbone, images))
+                functional.cross_entropy(logits, truth).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                right += int((logits.argmax(1) == truth).sum())
+                line.note(f"epoch {epoch}/{pretrain.max_epochs}")
+                line.advance()
+    state = {f"backbone.{name}": value.detach().cpu() for name, value in backbone.state_dict().items()}
+    origin = {
+        "source": "classify",
+        "name": f"{config.model.name} backbone, trained on the crops of the train split",
+        "crops": len(crops),
+        "epochs": pretrain.max_epochs,
+        "accuracy": right / len(order),
+        "licence": "as the data set's owner says",
+    }
+    return StartingWeights(state, (), origin)
+
+
+def _pooled(backbone: nn.Module, images: Tensor) -> Tensor:
+    """Return `(N, C)`: every level of the backbone averaged over the picture, side by side."""
+    levels = backbone(images)
+    return torch.cat([level.mean((2, 3)) for level in levels.values()], dim=1)
+
+
+def _crops(folder: Folder, side: int) -> tuple[Tensor, Tensor]:
+    """Return the objects of the train split, cut out and resized: `(N, 3, side, side)` uint8, and their classes `(N,)`."""
+    crops, labels = [], []
+    for record in folder.records("train"):
+        picture = open_rgb(folder, record)
+        for item in record.objects:
+            if not item.crowd:
+                crop = picture.resize((side, side), Image.Resampling.BILINEAR, box=item.box)
+                crops.append(torch.from_numpy(np.array(crop)).permute(2, 0, 1))
+                labels.append(folder.classes.index(item.name))
+    return torch.stack(crops), torch.tensor(labels)

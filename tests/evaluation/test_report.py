@@ -1,0 +1,206 @@
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from reprolens.errors import DataError
+from reprolens.evaluation import DetectionEvaluator, Detections, Picture, Truth, truth_of, write_reports
+from reprolens.evaluation.report import choose_samples
+from reprolens.voc import Object, Record
+
+CLASSES = ("a", "b", "never")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, random_split: Any) -> list[Picture]:
+    """Twelve real pictures of 100 x 80 with objects and detections of two classes."""
+    made = []
+    for number, (found, truth) in enumerate(zip(*random_split(12, 2, seed=3), strict=True)):
+        path = tmp_path / "pictures" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (80, 100, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        made.append(Picture(_record(f"picture_{number:02d}", path, truth), path, found))
+    return made
+
+
+def _record(id: str, path: Path, truth: Truth) -> Record:
+    objects = (
+        Object(CLASSES[label], tuple(box), difficult=bool(difficult), crowd=bool(crowd))
+        for box, label, difficult, crowd in zip(
+            truth.boxes.tolist(), truth.labels, truth.difficult, truth.crowd, strict=True
+        )
+    )
+    return Record(id, path.name, 100, 80, 3, tuple(objects))
+
+
+def _report(pictures: list[Picture], reports: Path, samples: int = 4) -> None:
+    evaluator = DetectionEvaluator(CLASSES, 0.5)
+    for picture in pictures:
+        record = picture.record
+        evaluator.update(record.id, picture.detections, truth_of(record, CLASSES), (record.width, record.height))
+    write_reports(evaluator.compute(), pictures, reports, split="test", samples=samples, seed=7)
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_pycocotools_measures_the_predictions_file_as_the_evaluation_says(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    _report(pictures, tmp_path / "reports")
+    metrics = json.loads((tmp_path / "reports" / "evaluation.json").read_text())
+    annotations: list[dict[str, Any]] = []
+    for image, picture in enumerate(pictures, start=1):
+        for item in picture.record.objects:
+            x0, y0, x1, y1 = item.box
+            place = {"id": len(annotations) + 1, "image_id": image, "category_id": CLASSES.index(item.name) + 1}
+            size = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": int(item.crowd)}
+            annotations.append({**place, **size})
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {
+            "images": [{"id": number} for number in range(1, 13)],
+            "categories": [{"id": number} for number in range(1, 4)],
+            "annotations": annotations,
+        }
+        truth.createIndex()
+        found = truth.loadRes(str(tmp_path / "reports" / "predictions.json"))
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert metrics["split"] == "test"
+    assert metrics["coco/ap"] == pytest.approx(evaluation.stats[0], abs=1e-12)
+    assert metrics["coco/ar100"] == pytest.approx(evaluation.stats[8], abs=1e-12)
+    assert metrics["coco/ap/never"] is None
+
+
+def test_the_class_table_repeats_the_evaluation_and_leaves_undefined_cells_empty(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    _report(pictures, tmp_path / "reports")
+    metrics = json.loads((tmp_path / "reports" / "evaluation.json").read_text())
+    rows = _table(tmp_path / "reports" / "plots" / "per_class.csv")
+    assert [row["class"] for row in rows] == list(CLASSES)
+    assert sum(int(row["boxes"]) for row in rows) == metrics["boxes"]
+    for row in rows[:2]:
+        assert float(row["ap50_voc12"]) == metrics[f"voc12/ap50/{row['class']}"]
+        assert float(row["ap_coco"]) == metrics[f"coco/ap/{row['class']}"]
+    assert rows[2]["ap50_voc12"] == rows[2]["recall"] == ""
+
+
+def test_the_curve_table_rises_in_recall_and_is_thinned(pictures: list[Picture], tmp_path: Path) -> None:
+    # Many copies of each detection: long curves.
+    many = [
+        Picture(
+            picture.record,
+            picture.path,
+            Detections(*(np.repeat(getattr(picture.detections, name), 40, axis=0) for name in _COLUMNS)),
+        )
+        for picture in pictures
+    ]
+    _report(many, tmp_path / "reports")
+    rows = _table(tmp_path / "reports" / "plots" / "pr.csv")
+    for name in CLASSES[:2]:
+        recall = [float(row["recall"]) for row in rows if row["class"] == name]
+        assert len(recall) == 200
+        assert recall == sorted(recall)
+    assert {row["class"] for row in rows} == set(CLASSES[:2])
+    assert Image.open(tmp_path / "reports" / "plots" / "pr.png").width == 1280
+
+
+_COLUMNS = ("boxes", "scores", "labels")
+
+
+def test_samples_are_clean_pictures_with_boxes_from_the_threshold_up(pictures: list[Picture], tmp_path: Path) -> None:
+    _report(pictures, tmp_path / "reports")
+    folder = tmp_path / "reports" / "samples"
+    entries = json.loads((folder / "samples.json").read_text())
+    assert [entry["image"] for entry in entries] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    by_id = {picture.record.id: picture for picture in pictures}
+    for entry in entries:
+        picture = by_id[entry["id"]]
+        with Image.open(folder / entry["image"]) as image:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (entry["width"], entry["height"]))
+        truth = [(tuple(item["box"]), item["label"], item["difficult"]) for item in entry["truth"]]
+        assert truth == [(item.box, item.name, item.difficult) for item in picture.record.objects]
+        kept = picture.detections.above(0.5)
+        assert [item["score"] for item in entry["predictions"]] == kept.scores.tolist()
+        assert [item["box"] for item in entry["predictions"]] == kept.boxes.tolist()
+    assert (folder / "sheet.png").is_file()
+
+
+def test_the_same_input_gives_the_same_bytes_and_leaves_nothing_old(pictures: list[Picture], tmp_path: Path) -> None:
+    _report(pictures, tmp_path / "one", samples=6)
+    _report(pictures, tmp_path / "one", samples=2)
+    _report(pictures, tmp_path / "two", samples=2)
+    one, two = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one == two
+    assert {str(path) for path in one} == {
+        "evaluation.json",
+        "predictions.json",
+        *(f"plots/{name}" for name in ("pr.csv", "pr.png", "per_class.csv")),
+        *(f"samples/{name}" for name in ("0.jpg", "1.jpg", "samples.json", "sheet.png")),
+    }
+
+
+def test_a_split_without_objects_and_detections_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "grey.png"
+    Image.new("L", (20, 10)).save(path)
+    _report([Picture(Record("x", "grey.png", 20, 10), path, Detections([], [], []))], tmp_path / "reports")
+    assert json.loads((tmp_path / "reports" / "predictions.json").read_text()) == []
+    assert (tmp_path / "reports" / "plots" / "pr.csv").read_text() == "class,recall,precision\n"
+    assert json.loads((tmp_path / "reports" / "evaluation.json").read_text())["voc12/map50"] is None
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_pictures_of_any_mode_become_rgb_samples(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture.tif"
+    ramp = np.tile(np.linspace(0, 60_000, 64), (48, 1))
+    image = Image.fromarray(ramp.astype({"I;16": np.uint16, "F": np.float32}.get(mode, np.uint16)))
+    if mode not in ("I;16", "F"):
+        image = Image.fromarray((ramp / 256).astype(np.uint8)).convert("RGB").convert(mode)
+    image.save(path)
+    assert image.mode == mode
+    _report([Picture(Record("x", path.name, 64, 48), path, Detections([], [], []))], tmp_path / "reports", samples=1)
+    with Image.open(tmp_path / "reports" / "samples" / "0.jpg") as sample:
+        assert sample.mode == "RGB"
+        assert np.ptp(np.asarray(sample).astype(int)) > 100
+
+
+def test_a_damaged_picture_is_named_and_the_earlier_samples_stay(pictures: list[Picture], tmp_path: Path) -> None:
+    _report(pictures, tmp_path / "reports")
+    before = (tmp_path / "reports" / "samples" / "samples.json").read_bytes()
+    for picture in pictures:
+        picture.path.write_bytes(picture.path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"\.png: cannot be decoded"):
+        _report(pictures, tmp_path / "reports")
+    assert (tmp_path / "reports" / "samples" / "samples.json").read_bytes() == before
+    assert not list((tmp_path / "reports").glob(".*"))
+
+
+@given(st.integers(0, 500), st.integers(0, 40), st.integers(0, 5))
+def test_samples_are_distinct_evenly_spaced_and_in_order(count: int, samples: int, seed: int) -> None:
+    places = choose_samples(count, samples, seed)
+    assert len(places) == min(count, samples)
+    assert all(0 <= place < count for place in places)
+    gaps = np.diff(places)
+    assert (gaps >= 1).all()
+    assert np.ptp(gaps) <= 1 if len(gaps) else True
+    assert places == choose_samples(count, samples, seed)
