@@ -1,0 +1,115 @@
+"""The part of a detector whose shapes are fixed: a picture of the network's size to boxes and scores.
+
+What follows it, thresholds and non-maximum suppression, depends on the data; torch's exporter refuses that, so
+`reprolens.export.onnx` puts it behind as ONNX operators. The candidates that torchvision keeps before suppression are
+fixed in number, so they are chosen here: the scores of all others are set to 0.
+"""
+
+from functools import singledispatch
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import clip_boxes_to_image
+
+from reprolens.errors import ExportError
+
+
+class Dense(nn.Module):
+    """`pixels (1, 3, h, w)` float, 0 to 1, to `boxes (A, 4)` in its pixels and `scores (A, K)`, background left out."""
+
+    def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.detector, self.size = detector, size
+        transform = detector.get_submodule("transform")
+        self.register_buffer("mean", torch.tensor(transform.image_mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(transform.image_std)[:, None, None])
+        blank = torch.zeros(1, 3, *size)
+        anchors = detector.get_submodule("anchor_generator")(ImageList(blank, [size]), self.features(blank))
+        self.register_buffer("anchors", anchors[0])
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of the backbone's levels, largest first."""
+        return list(self.detector.get_submodule("backbone")(images).values())
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features((pixels - self.mean) / self.std)
+        codes, scores = self.decode(features, self.detector.get_submodule("head")(features))
+        return clip_boxes_to_image(codes, self.size), scores
+
+    def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return all boxes `(A, 4)` and their scores `(A, K)`."""
+        raise AssertionError("every family decodes in its own way")
+
+
+class DenseSSD(Dense):
+    """SSD: softmax over the classes; the best `topk_candidates` of each class stay."""
+
+    def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        scores = outputs["cls_logits"][0].softmax(-1)[:, 1:]
+        boxes = self.detector.box_coder.decode_single(outputs["bbox_regression"][0], self.anchors)
+        return boxes, _keep_best(scores, self.detector.topk_candidates)
+
+
+class DenseRetinaNet(Dense):
+    """RetinaNet: a sigmoid for each class; the best `topk_candidates` of each level stay, over all classes together."""
+
+    def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        boxes = self.detector.box_coder.decode_single(outputs["bbox_regression"][0], self.anchors)
+        return boxes, self._by_level(features, outputs["cls_logits"][0].sigmoid())
+
+    def _by_level(self, features: list[Tensor], scores: Tensor) -> Tensor:
+        cells = [feature.shape[-2] * feature.shape[-1] for feature in features]
+        anchors = scores.shape[0] // sum(cells)
+        levels = scores.split([count * anchors for count in cells])
+        kept = [_keep_best(level.reshape(-1, 1), self.detector.topk_candidates).reshape(level.shape) for level in levels]
+        return torch.cat(kept)[:, 1:]
+
+
+class DenseFCOS(DenseRetinaNet):
+    """FCOS: the score is the geometric mean of class and centerness (torchvision's form of the paper's product)."""
+
+    def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        boxes = self.detector.box_coder.decode(outputs["bbox_regression"][0], self.anchors)
+        scores = torch.sqrt(outputs["cls_logits"][0].sigmoid() * outputs["bbox_ctrness"][0].sigmoid())
+        return boxes, self._by_level(features, scores)
+
+
+class TwoStage(nn.Module):
+    """A two-stage detector whole: `pixels (1, 3, h, w)` to `boxes (N, 4)`, `scores (N,)`, `labels (N,)` from 0 on."""
+
+    def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.detector, self.size = detector, size
+        transform = detector.get_submodule("transform")
+        self.register_buffer("mean", torch.tensor(transform.image_mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(transform.image_std)[:, None, None])
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images = ImageList((pixels - self.mean) / self.std, [self.size])
+        features = self.detector.backbone(images.tensors)
+        proposals, _ = self.detector.rpn(images, features)
+        found = self.detector.roi_heads(features, proposals, images.image_sizes)[0][0]
+        return found["boxes"], found["scores"], found["labels"] - 1
+
+
+@singledispatch
+def fixed_part(detector: nn.Module, size: tuple[int, int]) -> Dense | TwoStage:
+    """Return the part of `detector` that torch's exporters take. Raises ExportError for a family unknown here."""
+    raise ExportError(f"{type(detector).__name__}: this family has no ONNX export yet")
+
+
+fixed_part.register(SSD, DenseSSD)
+fixed_part.register(RetinaNet, DenseRetinaNet)
+fixed_part.register(FCOS, DenseFCOS)
+fixed_part.register(FasterRCNN, TwoStage)
+
+
+def _keep_best(scores: Tensor, count: int) -> Tensor:
+    """Set all but the `count` highest scores of each column to 0; `scores (A, K)`."""
+    if scores.shape[0] <= count:
+        return scores
+    least = scores.topk(count, dim=0).values[-1]
+    return torch.where(scores >= least, scores, torch.zeros_like(scores))
