@@ -5,6 +5,7 @@ Hydra composes; the schema checks; an error names the key, the file and line it 
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reprolens.config.load import SchemaError, validate
+from reprolens.config.origin import Source, check_numbers, file_of, sources, where, where_chosen
 from reprolens.config.schema import Config
 from reprolens.errors import ConfigError, suggest
 
@@ -29,26 +31,46 @@ def compose(root: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError in one line for anything that is wrong with them.
     """
-    params = root / "params.yaml"
-    _check_yaml(params)
+    _check_params(root / "params.yaml")
+    files: list[Source] = []
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(root.resolve())):
-            node = hydra_compose("params", [search_path(root), *overrides], return_hydra_config=True)
-            choices = dict(OmegaConf.to_container(node.hydra.runtime.choices))  # type: ignore[call-overload]
-            HydraConfig.instance().set_config(node)  # for ${hydra:...} in a user's own files
-            config = OmegaConf.masked_copy(node, [key for key in node if key not in ("hydra", "experiment")])
-            OmegaConf.resolve(config)
-    except MissingConfigException as error:
-        raise ConfigError(_missing_choice(error, root)) from None
-    except OverrideParseException as error:
-        raise ConfigError(f"override {error.override!r}: cannot be read; write key=value") from None
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"params.yaml: {_first_line(error)}") from None
-    try:
+            asked = [search_path(root), *(_addable(override) for override in overrides)]
+            files += sources(root, asked)
+            for file in files:
+                check_numbers(file.path, root)
+            config = _merged(asked)
         return validate(config)
     except SchemaError as error:
-        raise ConfigError(f"{_origin(error.key, root, choices, overrides)}: {error}") from None
+        raise ConfigError(f"{where(error.key, root, files, overrides)}: {error}") from None
+    except MissingConfigException as error:
+        raise ConfigError(_missing_choice(error, root, overrides)) from None
+    except OverrideParseException as error:
+        raise ConfigError(f"override {error.override!r}: cannot be read; write key=value") from None
+    except OmegaConfBaseException as error:
+        key = error.full_key or ""
+        place = where(key, root, files, overrides)
+        raise ConfigError(f"{place}: {key}: {_first_line(error)}" if key else f"{place}: {_first_line(error)}") from None
+    except (HydraException, ValueError) as error:  # Hydra raises plain ValueErrors about a defaults list
+        raise ConfigError(_about_file(error, root)) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(_bad_yaml(error, root)) from None
+
+
+def _merged(overrides: list[str]) -> DictConfig:
+    """Return what Hydra composes, every interpolation resolved, without Hydra's own part."""
+    node = hydra_compose("params", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(node)  # for ${hydra:...} in a user's own files
+    config = OmegaConf.masked_copy(node, [key for key in node if key not in ("hydra", "experiment")])
+    OmegaConf.resolve(config)
+    return config
+
+
+def _addable(override: str) -> str:
+    """Let an override name a key that does not exist: the schema then says which ones do, better than Hydra."""
+    key = override.partition("=")[0]
+    return f"++{override}" if "." in key and key[0] not in "+~" and not key.startswith("hydra.") else override
 
 
 def search_path(root: Path) -> str:
@@ -61,62 +83,59 @@ def to_yaml(config: Config) -> str:
     return HEADER + OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
 
 
-def _check_yaml(params: Path) -> None:
+def _check_params(params: Path) -> None:
     try:
         value = yaml.safe_load(params.read_text(encoding="utf-8"))
     except OSError:
         raise ConfigError(f"{params}: not found; run this in the folder that holds params.yaml") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{params.name}:{mark.line + 1}" if mark else params.name
-        raise ConfigError(f"{where}: not valid YAML ({getattr(error, 'problem', None) or 'not UTF-8 text'})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(_about_file(error, params.parent)) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(_bad_yaml(error, params.parent)) from None
     if not isinstance(value, dict):
         raise ConfigError(f"{params.name}: holds no keys; restore it with git checkout {params.name}")
+    for field in dataclasses.fields(Config):
+        if field.type is not int and field.name in value and not isinstance(value[field.name], dict):
+            place = where(field.name, params.parent, [Source(params, "")], ())
+            raise ConfigError(f"{place}: {field.name}: must be a section of keys, not {value[field.name]!r}")
 
 
-def _missing_choice(error: MissingConfigException, root: Path) -> str:
-    """Say which choice of a group does not exist."""
+def _bad_yaml(error: yaml.YAMLError, root: Path) -> str:
+    mark = getattr(error, "problem_mark", None)
+    # A mark's name is the path of the file where it was read as a file, and a placeholder where it was read as a text.
+    name = os.path.relpath(mark.name, root) if mark and Path(mark.name).is_file() else "params.yaml"
+    problem = getattr(error, "problem", None) or _first_line(error)
+    return f"{name}:{mark.line + 1}: not valid YAML ({problem})" if mark else f"{name}: not valid YAML ({problem})"
+
+
+def _missing_choice(error: MissingConfigException, root: Path, overrides: Sequence[str]) -> str:
+    """Say which choice of a group does not exist, and where it is asked for."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    place = where_chosen(group, choice, _named_file(error, root), root, overrides)
     folder = root / "conf" / group
     if group and folder.is_dir():
         choices = [path.stem for path in folder.glob("*.yaml")]
-        return f"{group}: there is no choice {choice!r} in conf/{group}/; {suggest(choice, choices)}"
+        return f"{place}: {group}: there is no choice {choice!r} in conf/{group}/; {suggest(choice, choices)}"
     groups = [path.name for path in (root / "conf").iterdir() if path.is_dir()] if (root / "conf").is_dir() else []
-    return f"there is no group {group or choice!r} in conf/; {suggest(group or choice, groups)}"
+    return f"{place}: there is no group {group or choice!r} in conf/; {suggest(group or choice, groups)}"
+
+
+def _about_file(error: Exception, root: Path) -> str:
+    """Name the file in an error of Hydra, which says `In 'experiment/mine': ...`, and in one of decoding, which does not."""
+    if isinstance(error, UnicodeDecodeError):
+        for path in (root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))):
+            if error.object in path.read_bytes():
+                return f"{os.path.relpath(path, root)}: not UTF-8 text; save it as UTF-8"
+    text = re.sub(r"^In '[^']*': ", "", _first_line(error))
+    return f"{os.path.relpath(_named_file(error, root), root)}: {text}"
+
+
+def _named_file(error: Exception, root: Path) -> Path:
+    named = re.match(r"In '([^']*)'", str(error))
+    path = file_of(root, named[1]) if named else root / "params.yaml"
+    return path if path.is_file() else root / "params.yaml"
 
 
 def _first_line(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines()[:2] if line.strip())
-
-
-def _origin(key: str, root: Path, choices: dict[str, str | None], overrides: Sequence[str]) -> str:
-    """Return 'file:line' of the last file that sets `key`, in the order in which Hydra merges them."""
-    if any(override.lstrip("+~").partition("=")[0] == key for override in overrides):
-        return "command line"
-    candidates = [(root / "params.yaml", key)]
-    if choice := choices.get("experiment"):
-        candidates.append((root / "conf" / "experiment" / f"{choice}.yaml", key))
-    group, _, rest = key.partition(".")
-    if choice := choices.get(group):
-        candidates.append((root / "conf" / group / f"{choice}.yaml", rest))
-    for path, inner in candidates:
-        if path.is_file() and (line := _line_of(path, inner.split("."))):
-            return f"{os.path.relpath(path, root)}:{line}"
-    return os.path.relpath(candidates[-1][0], root)
-
-
-def _line_of(path: Path, keys: list[str]) -> int | None:
-    """Return the 1-based line where a nested key stands in a YAML file, or None."""
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    line = None
-    for key in keys:
-        if not isinstance(node, yaml.MappingNode):
-            return None
-        for name, value in node.value:
-            if name.value == key:
-                line, node = name.start_mark.line + 1, value
-                break
-        else:
-            return None
-    return line
-
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) or type(error).__name__

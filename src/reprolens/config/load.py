@@ -1,11 +1,13 @@
 """A composed configuration against the schema, and config.yaml back as dataclasses."""
 
 import dataclasses
+import math
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from types import NoneType
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, UnsupportedValueType, ValidationError
 
 from reprolens.config.schema import VARIANTS, Config
@@ -30,7 +32,10 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(node, DictConfig):
         raise ConfigError(f"{path}: is not a mapping; run dvc repro compose again")
-    return validate(node)
+    try:
+        return validate(node)
+    except SchemaError as error:
+        raise ConfigError(f"{path}: {error}; run dvc repro compose again") from None
 
 
 def validate(node: DictConfig) -> Config:
@@ -43,14 +48,16 @@ def _build(node: DictConfig, schema: type, prefix: str) -> Any:
     fields = get_type_hints(schema)
     for name in node:
         if name not in fields:
-            raise SchemaError(f"{prefix}{name}", f"unknown key; {suggest(str(name), fields)}")
+            section, dot, inner = str(name).partition(".")
+            hint = f"write it as a section, {section}: {{{inner}: ...}}" if dot else suggest(str(name), fields)
+            raise SchemaError(f"{prefix}{name}", f"unknown key; {hint}")
     values = {}
     for name, hint in fields.items():
         key = f"{prefix}{name}"
+        if OmegaConf.is_missing(node, name):
+            raise SchemaError(key, "has no value yet; give it in params.yaml")
         if name not in node:
             raise SchemaError(key, "is missing; give it in params.yaml")
-        if OmegaConf.is_missing(node, name):
-            raise SchemaError(key, "has no value; give it in params.yaml")
         if key in VARIANTS:
             hint = _variant(key, node[name])
         values[name] = _section(node, name, hint, key) if dataclasses.is_dataclass(hint) else _leaf(node, name, hint, key)
@@ -70,26 +77,43 @@ def _section(node: DictConfig, name: str, schema: Any, key: str) -> Any:
 def _variant(group: str, node: Any) -> type:
     """Return the schema that a group's telling key chooses."""
     tag, kinds = VARIANTS[group]
-    value = node.get(tag) if isinstance(node, DictConfig) else None
+    if not isinstance(node, DictConfig):
+        raise SchemaError(group, f"must be a section of keys, not {node!r}")
+    value = node.get(tag)
+    if value is None:
+        raise SchemaError(f"{group}.{tag}", f"is missing; valid: {', '.join(kinds)}")
     if value not in kinds:
         raise SchemaError(f"{group}.{tag}", f"{value!r} does not exist; {suggest(str(value), kinds)}")
     return kinds[value]
 
 
 def _leaf(node: DictConfig, name: str, hint: Any, key: str) -> Any:
-    """Return one value converted to its type as OmegaConf converts it: '3' to 3, 1 to 1.0, but never 1.5 to 1."""
+    """Return one value converted to its type as OmegaConf converts it: '3' to 3, 1 to 1.0, but never 1.5 to 1.
+
+    Two things OmegaConf lets pass are refused: a number or a boolean as a text, because YAML may have changed it (`off`
+    would be 'False', 1e3 '1000.0'), and NaN or infinity.
+    """
+    value = node[name]
+    items = value if isinstance(value, ListConfig) else [value]
+    if hint in (str, str | None, list[str]) and any(isinstance(item, bool | int | float) for item in items):
+        raise SchemaError(key, f"{value!r} is not {_describe(hint)}; put quotes around a text that looks like a number or truth")
     typed = OmegaConf.structured(dataclasses.make_dataclass("Leaf", [("value", hint)]))
     try:
-        typed.value = node[name]
-        return OmegaConf.to_object(typed).value  # type: ignore[union-attr]
+        typed.value = value
+        result = OmegaConf.to_object(typed).value  # type: ignore[union-attr]
     except (ValidationError, UnsupportedValueType, ConfigKeyError):
-        raise SchemaError(key, f"{node[name]!r} is not {_describe(hint)}") from None
+        raise SchemaError(key, f"{value!r} is not {_describe(hint)}") from None
+    if any(isinstance(item, float) and not math.isfinite(item) for item in (result if isinstance(result, list) else [result])):
+        raise SchemaError(key, f"{value!r} is not finite")
+    return result
 
 
 def _describe(hint: Any) -> str:
-    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
     if hint in plain:
         return plain[hint]
-    if isinstance(hint, type) and hasattr(hint, "__members__"):
-        return f"one of {', '.join(hint.__members__)}"
-    return str(hint).replace("list[float]", "a list of numbers").replace("list[int]", "a list of whole numbers")
+    if get_origin(hint) is list:
+        return f"a list of {_describe(get_args(hint)[0]).removeprefix('a ')}s"
+    if isinstance(hint, type):
+        return f"one of {', '.join(hint.__members__)}"  # an enumeration
+    return " or ".join(_describe(kind) for kind in get_args(hint))

@@ -76,10 +76,12 @@ class Digits:
     max_overlap: float
 
     def __post_init__(self) -> None:
+        check(bool(self.path), "data.path", "must not be empty")
         for name in ("train", "val", "test"):
             check(getattr(self, name) > 0, f"data.{name}", "must be at least 1")
         check(0 <= self.min_digits <= self.max_digits, "data.min_digits", "must be from 0 to data.max_digits")
-        check(0 < self.min_size <= self.max_size, "data.min_size", "must be above 0 and at most data.max_size")
+        check(self.max_digits > 0, "data.max_digits", "must be at least 1")
+        check(8 <= self.min_size <= self.max_size, "data.min_size", "must be from 8, the size of a scan, to data.max_size")
         check(self.max_size * 2 <= self.image_size, "data.max_size", "must be at most half of data.image_size")
         check(0 <= self.min_contrast <= 100, "data.min_contrast", "must be from 0 to 100")
         check(0 <= self.max_overlap <= 1, "data.max_overlap", "must be from 0 to 1")
@@ -110,6 +112,7 @@ class Voc:
     policy: Policy
 
     def __post_init__(self) -> None:
+        check(bool(self.path), "data.path", "must not be empty")
         good = len(self.ratios) == 3 and all(ratio > 0 for ratio in self.ratios) and abs(sum(self.ratios) - 1) < 1e-6
         check(good, "data.ratios", "must be three shares above 0 (train, val, test) that add up to 1")
 
@@ -150,6 +153,9 @@ class Published:
 class FileWeights:
     source: str
     path: str
+
+    def __post_init__(self) -> None:
+        check(bool(self.path), "pretrain.path", "must not be empty")
 
 
 @dataclass(frozen=True)
@@ -370,6 +376,9 @@ class Config:
     export: Export
     tracking: Tracking
     sweep: Sweep
+
+    def __post_init__(self) -> None:
+        check(0 <= self.seed < 2**32, "seed", "must be from 0 to 4294967295")
 
 
 VARIANTS: dict[str, tuple[str, dict[str, type]]] = {

@@ -1,6 +1,5 @@
 """A trained model as a file that runs without Reprolens, checked against the model it came from."""
 
-from reprolens.export.onnx import export_onnx
-from reprolens.export.parity import compare
+from reprolens.export.export import export_model
 
-__all__ = ["compare", "export_onnx"]
+__all__ = ["export_model"]
