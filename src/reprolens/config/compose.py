@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
@@ -15,13 +16,16 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reprolens.config.load import SchemaError, validate
 from reprolens.config.origin import Source, check_numbers, file_of, sources, where, where_chosen
 from reprolens.config.schema import Config
 from reprolens.errors import ConfigError, suggest
+
+_NOISE = ("full_key:", "object_type=", "reference_type=", "Available options")
+"""How the lines begin that Hydra and OmegaConf add to a message and that no user needs."""
 
 HEADER = "# Written by the compose stage from params.yaml and conf/. Edit those, not this.\n"
 
@@ -32,12 +36,12 @@ def compose(root: Path, overrides: Sequence[str] = ()) -> Config:
     Raises ConfigError in one line for anything that is wrong with them.
     """
     _check_params(root / "params.yaml")
-    files: list[Source] = []
+    files = [Source(root / "params.yaml", "")]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(root.resolve())):
             asked = [search_path(root), *(_addable(override) for override in overrides)]
-            files += sources(root, asked)
+            files = sources(root, asked)
             for file in files:
                 check_numbers(file.path, root)
             config = _merged(asked)
@@ -47,11 +51,11 @@ def compose(root: Path, overrides: Sequence[str] = ()) -> Config:
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error, root, overrides)) from None
     except OverrideParseException as error:
-        raise ConfigError(f"override {error.override!r}: cannot be read; write key=value") from None
+        raise ConfigError(f"override {error.override.removeprefix('++')!r}: cannot be read; write key=value") from None
     except OmegaConfBaseException as error:
-        key = error.full_key or ""
-        place = where(key, root, files, overrides)
-        raise ConfigError(f"{place}: {key}: {_first_line(error)}" if key else f"{place}: {_first_line(error)}") from None
+        place = where(error.full_key or "", root, files, overrides)
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise ConfigError(f"{place}: {key}{_first_line(error)}") from None
     except (HydraException, ValueError) as error:  # Hydra raises plain ValueErrors about a defaults list
         raise ConfigError(_about_file(error, root)) from None
     except yaml.YAMLError as error:
@@ -62,9 +66,26 @@ def _merged(overrides: list[str]) -> DictConfig:
     """Return what Hydra composes, every interpolation resolved, without Hydra's own part."""
     node = hydra_compose("params", overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(node)  # for ${hydra:...} in a user's own files
-    config = OmegaConf.masked_copy(node, [key for key in node if key not in ("hydra", "experiment")])
-    OmegaConf.resolve(config)
+    keys: list[Any] = [key for key in node if key not in ("hydra", "experiment")]
+    config = OmegaConf.masked_copy(node, keys)
+    _resolve(config, "")
     return config
+
+
+def _resolve(node: DictConfig, prefix: str) -> None:
+    """Replace every interpolation by its value. Raises SchemaError, because OmegaConf's errors do not name the key."""
+    name: Any
+    for name in node:
+        if not OmegaConf.is_missing(node, name):
+            try:
+                value = node[name]
+                if isinstance(value, ListConfig):
+                    OmegaConf.resolve(value)
+            except OmegaConfBaseException as error:
+                raise SchemaError(f"{prefix}{name}", _first_line(error)) from None
+            node[name] = value
+            if isinstance(value, DictConfig):
+                _resolve(node[name], f"{prefix}{name}.")
 
 
 def _addable(override: str) -> str:
@@ -121,7 +142,7 @@ def _missing_choice(error: MissingConfigException, root: Path, overrides: Sequen
 
 
 def _about_file(error: Exception, root: Path) -> str:
-    """Name the file in an error of Hydra, which says `In 'experiment/mine': ...`, and in one of decoding, which does not."""
+    """Name the file of an error of Hydra, which says `In 'experiment/mine': ...`, or of decoding, which does not."""
     if isinstance(error, UnicodeDecodeError):
         for path in (root / "params.yaml", *sorted((root / "conf").rglob("*.yaml"))):
             if error.object in path.read_bytes():
@@ -137,5 +158,5 @@ def _named_file(error: Exception, root: Path) -> Path:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join([line for line in lines if line and not line.startswith(_NOISE)][:2]) or type(error).__name__

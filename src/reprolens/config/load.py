@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from enum import EnumType
 from pathlib import Path
 from types import NoneType
 from typing import Any, cast, get_args, get_origin, get_type_hints
@@ -46,11 +47,11 @@ def validate(node: DictConfig) -> Config:
 def _build(node: DictConfig, schema: type, prefix: str) -> Any:
     """Build `schema` from `node`, field by field, so that an error knows its key."""
     fields = get_type_hints(schema)
-    for name in node:
+    for name in map(str, node):
         if name not in fields:
-            section, dot, inner = str(name).partition(".")
-            hint = f"write it as a section, {section}: {{{inner}: ...}}" if dot else suggest(str(name), fields)
-            raise SchemaError(f"{prefix}{name}", f"unknown key; {hint}")
+            section, dot, inner = name.partition(".")
+            advice = f"write it as a section, {section}: {{{inner}: ...}}" if dot else suggest(name, fields)
+            raise SchemaError(f"{prefix}{name}", f"unknown key; {advice}")
     values = {}
     for name, hint in fields.items():
         key = f"{prefix}{name}"
@@ -60,7 +61,8 @@ def _build(node: DictConfig, schema: type, prefix: str) -> Any:
             raise SchemaError(key, "is missing; give it in params.yaml")
         if key in VARIANTS:
             hint = _variant(key, node[name])
-        values[name] = _section(node, name, hint, key) if dataclasses.is_dataclass(hint) else _leaf(node, name, hint, key)
+        build = _section if dataclasses.is_dataclass(hint) else _leaf
+        values[name] = build(node, name, hint, key)
     try:
         return schema(**values)
     except ConfigError as error:
@@ -96,14 +98,15 @@ def _leaf(node: DictConfig, name: str, hint: Any, key: str) -> Any:
     value = node[name]
     items = value if isinstance(value, ListConfig) else [value]
     if hint in (str, str | None, list[str]) and any(isinstance(item, bool | int | float) for item in items):
-        raise SchemaError(key, f"{value!r} is not {_describe(hint)}; put quotes around a text that looks like a number or truth")
+        raise SchemaError(key, f"{value!r} is not {_describe(hint)}; put quotes around it to make it one")
     typed = OmegaConf.structured(dataclasses.make_dataclass("Leaf", [("value", hint)]))
     try:
         typed.value = value
         result = OmegaConf.to_object(typed).value  # type: ignore[union-attr]
     except (ValidationError, UnsupportedValueType, ConfigKeyError):
         raise SchemaError(key, f"{value!r} is not {_describe(hint)}") from None
-    if any(isinstance(item, float) and not math.isfinite(item) for item in (result if isinstance(result, list) else [result])):
+    numbers = [item for item in (result if isinstance(result, list) else [result]) if isinstance(item, float)]
+    if not all(map(math.isfinite, numbers)):
         raise SchemaError(key, f"{value!r} is not finite")
     return result
 
@@ -114,6 +117,6 @@ def _describe(hint: Any) -> str:
         return plain[hint]
     if get_origin(hint) is list:
         return f"a list of {_describe(get_args(hint)[0]).removeprefix('a ')}s"
-    if isinstance(hint, type):
-        return f"one of {', '.join(hint.__members__)}"  # an enumeration
+    if isinstance(hint, EnumType):
+        return f"one of {', '.join(hint.__members__)}"
     return " or ".join(_describe(kind) for kind in get_args(hint))

@@ -54,9 +54,11 @@ def where(key: str, root: Path, files: Sequence[Source], overrides: Sequence[str
     last = "params.yaml"
     for source in reversed(files):
         prefix = f"{source.package}." if source.package else ""
+        name = os.path.relpath(source.path, root)
+        if key == source.package:
+            return name
         if not key.startswith(prefix):
             continue
-        name = os.path.relpath(source.path, root)
         node = yaml.compose(source.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         if line := _line_of(node, key.removeprefix(prefix)):
             return f"{name}:{line}"
@@ -65,21 +67,35 @@ def where(key: str, root: Path, files: Sequence[Source], overrides: Sequence[str
     return last
 
 
-def where_chosen(group: str, choice: str, file: Path, root: Path, overrides: Sequence[str]) -> str:
-    """Return 'file:line' of the line of `file`'s defaults list that asks for a choice."""
+def where_chosen(group: str, choice: str, asking: Path, root: Path, overrides: Sequence[str]) -> str:
+    """Return 'file:line' of the entry of a defaults list that asks for a choice, in the file `asking` where possible.
+
+    It may be another file, because `override /data: voc` changes what Hydra says that params.yaml asks for.
+    """
     if any(override.lstrip("+~").partition("=")[0] == group for override in overrides):
         return "command line"
-    name = os.path.relpath(file, root)
-    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    for key, value in _entries(node) if isinstance(node, yaml.MappingNode) else ():
-        for item in value.value if key.value == "defaults" and isinstance(value, yaml.SequenceNode) else ():
-            entries = [*_entries(item)] if isinstance(item, yaml.MappingNode) else [(None, item)]
-            for asked, wanted in entries:
+    for path in (asking, *sorted((root / "conf").rglob("*.yaml"))):
+        for line, asked, wanted in _defaults(path):
+            if choice in wanted and asked in (group, None):
+                return f"{os.path.relpath(path, root)}:{line}"
+    return os.path.relpath(asking, root)
+
+
+def _defaults(path: Path) -> Iterator[tuple[int, str | None, list[str]]]:
+    """Yield the entries of a file's defaults list: line, group (None for the file's own), and choices asked for."""
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (UnicodeDecodeError, yaml.YAMLError):
+        return
+    for key, entries in _entries(root) if isinstance(root, yaml.MappingNode) else ():
+        if key.value != "defaults" or not isinstance(entries, yaml.SequenceNode):
+            continue
+        for entry in entries.value:
+            for asked, wanted in _entries(entry) if isinstance(entry, yaml.MappingNode) else [(None, entry)]:
                 # `override /data: voc` and `optional data@there: voc` ask for the group `data` too.
-                asked_group = asked.value.split()[-1].lstrip("/").partition("@")[0] if asked else group
-                if asked_group == group and (asked or wanted.value == choice):
-                    return f"{name}:{item.start_mark.line + 1}"
-    return name
+                group = asked.value.split()[-1].lstrip("/").partition("@")[0] if asked else None
+                choices = wanted.value if isinstance(wanted, yaml.SequenceNode) else [wanted]
+                yield entry.start_mark.line + 1, group, [str(choice.value) for choice in choices]
 
 
 def _line_of(node: yaml.Node | None, key: str) -> int | None:
@@ -96,7 +112,7 @@ def _line_of(node: yaml.Node | None, key: str) -> int | None:
 
 def _entries(node: yaml.MappingNode) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
     """Yield a mapping's keys and values, those that it takes over with `<<` after its own."""
-    merged = []
+    merged: list[yaml.Node] = []
     for name, value in node.value:
         if name.tag == "tag:yaml.org,2002:merge":
             merged += value.value if isinstance(value, yaml.SequenceNode) else [value]

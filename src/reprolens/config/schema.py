@@ -81,7 +81,7 @@ class Digits:
             check(getattr(self, name) > 0, f"data.{name}", "must be at least 1")
         check(0 <= self.min_digits <= self.max_digits, "data.min_digits", "must be from 0 to data.max_digits")
         check(self.max_digits > 0, "data.max_digits", "must be at least 1")
-        check(8 <= self.min_size <= self.max_size, "data.min_size", "must be from 8, the size of a scan, to data.max_size")
+        check(8 <= self.min_size <= self.max_size, "data.min_size", "must be from 8 (a scan's own) to data.max_size")
         check(self.max_size * 2 <= self.image_size, "data.max_size", "must be at most half of data.image_size")
         check(0 <= self.min_contrast <= 100, "data.min_contrast", "must be from 0 to 100")
         check(0 <= self.max_overlap <= 1, "data.max_overlap", "must be from 0 to 1")
@@ -361,7 +361,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole experiment. `seed` decides every random choice: splits, scenes, starting weights, order, augmentation."""
+    """The whole experiment. `seed` decides all chance: splits, scenes, starting weights, order, augmentation."""
 
     seed: int
     data: Data

@@ -1,21 +1,19 @@
 """A source data set to the VOC folder that every later stage reads, with a report of what it holds and what was wrong."""
 
-import io
-import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from reprolens.config import Data, Policy, Voc
 from reprolens.config.schema import Action
 from reprolens.convert.digits import CLASSES, read_digits
+from reprolens.convert.picture import decode
 from reprolens.convert.source import Problem, SourceImage
+from reprolens.convert.split import split
 from reprolens.convert.voc import read_voc
 from reprolens.errors import DataError
 from reprolens.files import atomic_folder
@@ -23,7 +21,7 @@ from reprolens.progress import track
 from reprolens.voc import Box, Object, Record, write_folder
 from reprolens.voc.folder import SPLITS
 
-FORMATS: Mapping[str, Callable[[Any, int], Iterator[SourceImage]]] = {"digits": read_digits, "voc": read_voc}
+FORMATS: Mapping[str, Callable[[Any, int], Iterator[SourceImage | Problem]]] = {"digits": read_digits, "voc": read_voc}
 """Every source format by its name in conf/data/: a function of its configuration and the seed."""
 
 # What was made here has no problems; the policy of a made source only has to refuse everything.
@@ -44,6 +42,8 @@ def convert(config: Data, seed: int, out: Path) -> dict[str, Any]:
     Raises DataError for a problem whose policy is `fail`; `out` then stays as it was.
     """
     policy = config.policy if isinstance(config, Voc) else _STRICT
+    if Path(config.path).resolve().is_relative_to(out.resolve()):
+        raise DataError(f"{config.path}: data.path is in {out}, which is written anew; move your data set elsewhere")
     problems: list[Problem] = []
     images: list[SourceImage] = []
     with atomic_folder(out) as folder:
@@ -53,33 +53,49 @@ def convert(config: Data, seed: int, out: Path) -> dict[str, Any]:
             if image is not None:
                 images.append(image)
         if not images:
-            raise DataError(f"{config.path}: no picture is left to convert; see the problems above")
-        splits = _split(images, config, seed)
+            raise DataError(f"{config.path}: every picture has a problem, {problems[0].place}: {problems[0].reason}")
+        splits = split(images, config.ratios if isinstance(config, Voc) else (1.0, 0.0, 0.0), seed, problems)
+        for name, records in splits.items():
+            if not records:
+                raise DataError(f"{config.path}: no picture is left for the split {name!r}; add pictures or image sets")
         classes, splits = _classes(config, splits, policy, problems)
-        write_folder(folder, classes, splits)
+        _remove_unused(folder / "JPEGImages", images, splits)
+        try:
+            write_folder(folder, classes, splits)
+        except OSError as error:
+            raise DataError(f"{out}: cannot be written ({error.strerror}: {Path(str(error.filename)).name})") from None
     return _report(config, classes, splits, problems)
 
 
 def _placed(
-    images: Iterator[SourceImage], folder: Path, policy: Policy
+    images: Iterable[SourceImage | Problem], folder: Path, policy: Policy
 ) -> Iterator[tuple[SourceImage | None, list[Problem]]]:
     """Check the pictures and put them in `folder`, on as many threads as there are cores, in their order."""
 
-    def place(image: SourceImage) -> tuple[SourceImage | None, list[Problem]]:
+    def place(image: SourceImage | Problem) -> tuple[SourceImage | None, list[Problem]]:
+        if isinstance(image, Problem):
+            return None, [image]
         problems: list[Problem] = []
         checked = _checked(image, policy, problems)
         if checked is not None:
             target = folder / checked.record.file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(checked.image, bytes):
-                target.write_bytes(checked.image)
-            else:
-                shutil.copyfile(checked.image, target)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(checked.image, bytes):
+                    target.write_bytes(checked.image)
+                else:
+                    shutil.copyfile(checked.image, target)
+            except OSError as error:
+                raise DataError(f"{image.place}: its picture cannot be copied ({error.strerror})") from None
             checked = replace(checked, image=target)  # lets go of the bytes
         return checked, problems
 
     with ThreadPoolExecutor() as pool:
-        yield from track(pool.map(place, images), "convert")
+        try:
+            yield from track(pool.map(place, images), "convert")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # an error must not wait for all the other pictures
+            raise
 
 
 def _checked(image: SourceImage, policy: Policy, problems: list[Problem]) -> SourceImage | None:
@@ -88,23 +104,29 @@ def _checked(image: SourceImage, policy: Policy, problems: list[Problem]) -> Sou
     def problem(kind: str, reason: str) -> Action:
         action: Action = getattr(policy, kind)
         if action == Action.fail:
-            raise DataError(f"{image.place or record.id}: {reason} (data.policy.{kind} is fail)")
+            advice = f"mend it, or set data.policy.{kind} to drop" if image.place else "this is a fault of Reprolens"
+            raise DataError(f"{image.place or record.id}: {reason}; {advice}")
         problems.append(Problem(kind, record.file, image.place, reason, action))
         return action
 
     record = image.record
-    size = _decoded_size(image.image)
-    if size is None:
+    decoded = decode(image.image, (record.width, record.height))
+    if decoded is None:
         problem("missing_image", f"its picture {image.image} does not exist")
         return None
-    if isinstance(size, str):
-        problem("undecodable_image", f"its picture {image.image} does not decode ({size})")
+    if isinstance(decoded, str):
+        problem("undecodable_image", f"its picture {image.image} does not decode ({decoded})")
         return None
-    if size != (record.width, record.height):
-        reason = f"says {record.width} x {record.height}, but the picture is {size[0]} x {size[1]} pixels"
+    if decoded.upright is not None:
+        reason = "EXIF says to turn the picture before it is shown; it was turned and written anew"
+        problems.append(Problem("exif_orientation", record.file, image.place, reason, Action.fix))
+        image = replace(image, image=decoded.upright)
+    if (decoded.width, decoded.height) != (record.width, record.height):
+        real = f"{decoded.width} x {decoded.height}"
+        reason = f"says {record.width} x {record.height}, but the picture is {real} pixels"
         if problem("size_mismatch", reason) == Action.drop:
             return None
-        record = replace(record, width=size[0], height=size[1])
+        record = replace(record, width=decoded.width, height=decoded.height)
     objects = [_checked_object(item, record, problem) for item in record.objects]
     return replace(image, record=replace(record, objects=tuple(item for item in objects if item is not None)))
 
@@ -114,18 +136,21 @@ def _checked_object(item: Object, record: Record, problem: Callable[[str, str], 
     if x1 <= x0 or y1 <= y0:
         problem("empty_box", f"a box of {item.name!r} has no area: {_on_disk(item.box)}")
         return None
-    if min(x1 - x0, y1 - y0) <= 1:
-        reason = f"a box of {item.name!r} is at most one pixel wide or high: {_on_disk(item.box)}"
-        if problem("tiny_box", reason) == Action.drop:
-            return None
     inside: Box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(record.width)), min(y1, float(record.height)))
-    if inside == item.box:
-        return item
     if inside[2] <= inside[0] or inside[3] <= inside[1]:
         problem("empty_box", f"a box of {item.name!r} lies wholly outside the picture: {_on_disk(item.box)}")
         return None
-    reason = f"a box of {item.name!r} reaches over the picture's edge: {_on_disk(item.box)}"
-    return None if problem("box_outside", reason) == Action.drop else replace(item, box=inside)
+    if inside != item.box:
+        reason = f"a box of {item.name!r} reaches over the picture's edge: {_on_disk(item.box)}"
+        if problem("box_outside", reason) == Action.drop:
+            return None
+        item = replace(item, box=inside)
+    # One pixel, but for what float64 adds: 16.1 - 15.1 is 1.0000000000000018.
+    if min(inside[2] - inside[0], inside[3] - inside[1]) <= 1 + 1e-6:
+        reason = f"a box of {item.name!r} is at most one pixel wide or high: {_on_disk(inside)}"
+        if problem("tiny_box", reason) == Action.drop:
+            return None
+    return item
 
 
 def _on_disk(box: Box) -> str:
@@ -133,47 +158,12 @@ def _on_disk(box: Box) -> str:
     return f"xmin {box[0] + 1:g}, ymin {box[1] + 1:g}, xmax {box[2]:g}, ymax {box[3]:g}"
 
 
-def _decoded_size(image: Path | bytes) -> tuple[int, int] | str | None:
-    """Return width and height once the whole picture was decoded, why it does not decode, or None if it is missing."""
-    try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as picture:
-            picture.load()
-            return picture.size
-    except FileNotFoundError:
-        return None
-    except UnidentifiedImageError:
-        return "no known image format"
-    except Exception as error:  # Pillow's decoders raise many kinds, SyntaxError and struct.error among them
-        return " ".join(str(error).split()) or type(error).__name__
-
-
-def _split(images: list[SourceImage], config: Data, seed: int) -> dict[str, list[Record]]:
-    """Keep the splits that the source gives; share out by ratio, seeded, the pictures of which it says nothing.
-
-    A source with image sets for train and val only lends its val pictures to no other split: `test` is drawn from the
-    pictures that no set names, and it is an error if there are none.
-    """
-    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
-    loose = []
+def _remove_unused(folder: Path, images: list[SourceImage], splits: dict[str, list[Record]]) -> None:
+    """Remove the pictures that no split has got."""
+    used = {record.file for records in splits.values() for record in records}
     for image in images:
-        if image.split is None:
-            loose.append(image.record)
-        else:
-            splits[image.split].append(image.record)
-    if loose:
-        ratios = dict(zip(SPLITS, config.ratios if isinstance(config, Voc) else (1.0, 0.0, 0.0), strict=True))
-        empty = [split for split in SPLITS if not splits[split]]
-        random.Random(seed).shuffle(loose)
-        total, start = sum(ratios[split] for split in empty), 0
-        for number, split in enumerate(empty):
-            rest = len(loose) - start
-            count = rest if number == len(empty) - 1 else min(rest, max(1, round(len(loose) * ratios[split] / total)))
-            splits[split] = sorted(loose[start : start + count], key=lambda record: record.id)
-            start += count
-    for split, records in splits.items():
-        if not records:
-            raise DataError(f"{config.path}: no picture is left for the split {split!r}; add pictures or image sets")
-    return splits
+        if image.record.file not in used:
+            (folder / image.record.file).unlink()
 
 
 def _classes(
@@ -188,7 +178,7 @@ def _classes(
         for name in sorted(names[split] - known):
             reason = f"the class {name!r} is in {split} but not in train, so it cannot be learnt"
             if policy.class_not_in_train == Action.fail:
-                raise DataError(f"{config.path}: {reason} (data.policy.class_not_in_train is fail)")
+                raise DataError(f"{config.path}: {reason}; mend it, or set data.policy.class_not_in_train to drop")
             problems.append(Problem("class_not_in_train", "", split, reason, policy.class_not_in_train))
         splits[split] = [
             replace(record, objects=tuple(item for item in record.objects if item.name in known))

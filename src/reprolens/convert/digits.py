@@ -7,6 +7,7 @@ background with strokes that belong to no digit. Every scan serves one split onl
 import gzip
 import io
 import math
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,10 +39,14 @@ def _load_scans(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with gzip.open(path, "rt", encoding="ascii") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.float64)
+        if table.ndim != 2 or table.shape[1] != SCAN * SCAN + 1:
+            raise ValueError(f"each line must hold {SCAN * SCAN} grey values and a digit")
         scans, labels = table[:, :-1].reshape(-1, SCAN, SCAN), table[:, -1].astype(int)
+        if scans.min() < 0 or scans.max() > 16 or min(np.bincount(labels, minlength=10)) < 10 or labels.max() > 9:
+            raise ValueError("grey values run from 0 to 16, and each digit from 0 to 9 needs 10 scans at least")
     except FileNotFoundError:
         raise DataError(f"{path}: not found; data.path of the format 'digits' is the folder data/digits") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as scans of digits ({error})") from None
     return (scans * (255 / 16)).round().astype(np.uint8), labels
 
@@ -98,7 +103,9 @@ def _ink(scan: np.ndarray, config: Digits, random: np.random.Generator) -> Image
     """Return a scan enlarged, slanted and cut to its ink, as a grey picture that says how much ink covers each pixel."""
     height = float(np.exp(random.uniform(np.log(config.min_size), np.log(config.max_size))))
     width = height * random.uniform(0.85, 1.15)
-    grey = Image.fromarray(np.pad(scan, 1)).resize((round(width * 1.25), round(height * 1.25)), Image.Resampling.BICUBIC)
+    grey = Image.fromarray(np.pad(scan, 1)).resize(
+        (round(width * 1.25), round(height * 1.25)), Image.Resampling.BICUBIC
+    )
     grey = grey.rotate(random.uniform(-12, 12), Image.Resampling.BICUBIC, expand=True)
     # A steeper curve gives the enlarged scan an edge, as a pen would.
     grey = grey.point([min(255, max(0, round((value - 70) * 2.2))) for value in range(256)])

@@ -11,7 +11,8 @@ from reprolens.voc import Record
 class SourceImage:
     """One picture of a source: its record, the split it belongs to, and the picture itself, as a file or as bytes.
 
-    `split` is None where the source does not say. `place` names the annotation for problems.
+    `split` is train, val, test, or trainval where the source keeps the first two together; None where it does not say.
+    `place` names the annotation for problems.
     """
 
     record: Record
@@ -22,7 +23,7 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in a source: what kind (a key of data.policy), where, why, and what was done about it."""
+    """Something wrong in a source: what kind (a key of data.policy, where it has one), where, why, and what was done."""
 
     kind: str
     file: str

@@ -83,7 +83,10 @@ def train(
             if validated and metrics[task.metric] > best_metric:
                 best_metric, best_epoch = metrics[task.metric], epoch
                 state = run.average.model.state_dict()
-                best_state = {name: value.detach().cpu().clone() for name, value in state.items()}
+                best_state = {
+                    name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
+                    for name, value in state.items()
+                }
             if trainer.patience and epoch - best_epoch >= trainer.patience * trainer.evaluate_every:
                 break
     return best_state, {
@@ -106,6 +109,7 @@ def train(
 
 def _prepare(model: nn.Module, task: Task, loader: DataLoader[Any], config: Config, hardware: Hardware) -> _Run:
     torch.set_num_threads(hardware.threads)
+    model.to(memory_format=torch.channels_last)  # the order of oneDNN's and cuDNN's fastest convolutions
     accelerator = accelerate.Accelerator(
         cpu=hardware.device.type == "cpu",
         mixed_precision="no" if hardware.precision == "fp32" else hardware.precision,
