@@ -16,9 +16,7 @@ def main() -> str:
     trained = load_trained(Path("weights/model.pt"))
     folder = read_folder(Path("data/voc"))
     results, pictures = evaluate_split(trained, folder, options)
-    write_reports(
-        results, pictures, Path("reports"), split=options.split, samples=options.samples, seed=config.seed
-    )
+    write_reports(results, pictures, Path("reports"), split=options.split, samples=options.samples, seed=config.seed)
     metrics = results.metrics
     return (
         f"evaluate: {options.split} mAP50 {metrics['voc12/map50']:.3f} (VOC12), {metrics['voc07/map50']:.3f} (VOC07), "

@@ -19,7 +19,10 @@ def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     if unknown := [argument for argument in argv if argument != "--debug"]:
-        print(f"unknown argument {unknown[0]!r}; a stage takes --debug only, its knobs are in params.yaml", file=sys.stderr)
+        print(
+            f"unknown argument {unknown[0]!r}; a stage takes --debug only, its knobs are in params.yaml",
+            file=sys.stderr,
+        )
         raise SystemExit(2)
     os.chdir(ROOT)
     warnings.filterwarnings("ignore", module=r"(torch|torchvision|onnxscript|accelerate|copyreg)")

@@ -18,19 +18,39 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """Return a copy, in `tmp_path`/repository, of the files that Git tracks or would track; not a Git repository itself.
-
-    Run a stage there with `python -m pipelines.NAME`, cwd=repository and PYTHONPATH=src.
-    """
+def copy_repository(target: Path) -> Path:
+    """Copy the files that Git tracks or would track to `target`, which is then no Git repository itself."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         pytest.skip(f"not a Git checkout: {done.stderr.strip()}")
-    copy = tmp_path / "repository"
     for name in filter(None, done.stdout.split("\0")):
         if (ROOT / name).is_file():  # a file that was deleted but not yet committed is not
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    return copy
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a copy of the repository in `tmp_path`/repository.
+
+    Run a stage there with `python -m pipelines.NAME`, cwd=repository and PYTHONPATH=src.
+    """
+    return copy_repository(tmp_path / "repository")
+
+
+@pytest.fixture(scope="session")
+def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a committed copy of the repository, for tests of whole reproductions that share its results."""
+    clone = copy_repository(tmp_path_factory.mktemp("clone") / "repository")
+    (clone / "dvc.lock").unlink(missing_ok=True)
+    for command in (
+        ["init", "-q"],
+        ["config", "user.name", "test"],
+        ["config", "user.email", "test@localhost"],
+        ["add", "-A"],
+        ["commit", "-qm", "start"],
+    ):
+        subprocess.run(["git", *command], cwd=clone, check=True)
+    return clone

@@ -22,13 +22,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="reprolens", description="A labelled data set in, a tracked, exported model out.")
+    parser = argparse.ArgumentParser(
+        prog="reprolens", description="A labelled data set in, a tracked, exported model out."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     compose = commands.add_parser("compose", help="print the experiment that params.yaml and conf/ make")
-    compose.add_argument("overrides", nargs="*", help="Hydra overrides to try, such as model=ssd300_vgg16 optimizer.lr=1e-3")
+    compose.add_argument(
+        "overrides", nargs="*", help="Hydra overrides to try, such as model=ssd300_vgg16 optimizer.lr=1e-3"
+    )
     compose.set_defaults(command=_compose)
 
     models = commands.add_parser("models", help="list the models with their papers, licences and published weights")

@@ -29,7 +29,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it replaces `path` and all that was in it, else it is removed."""
+    """Yield a temporary folder beside `path`; on success it replaces `path` and all that was in it, else it goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     old = temporary.with_name(f"{temporary.name}-old")  # moved away whole, so that the place is never half removed

@@ -1,4 +1,4 @@
-"""A source data set to the VOC folder that every later stage reads, with a report of what it holds and what was wrong."""
+"""A source data set to the VOC folder that every later stage reads, and a report of its content and its problems."""
 
 import shutil
 from collections import Counter
@@ -110,12 +110,13 @@ def _checked(image: SourceImage, policy: Policy, problems: list[Problem]) -> Sou
         return action
 
     record = image.record
+    file = image.image if isinstance(image.image, Path) else record.file
     decoded = decode(image.image, (record.width, record.height))
     if decoded is None:
-        problem("missing_image", f"its picture {image.image} does not exist")
+        problem("missing_image", f"its picture {file} does not exist")
         return None
     if isinstance(decoded, str):
-        problem("undecodable_image", f"its picture {image.image} does not decode ({decoded})")
+        problem("undecodable_image", f"its picture {file} does not decode ({decoded})")
         return None
     if decoded.upright is not None:
         reason = "EXIF says to turn the picture before it is shown; it was turned and written anew"
@@ -170,19 +171,19 @@ def _classes(
     config: Data, splits: dict[str, list[Record]], policy: Policy, problems: list[Problem]
 ) -> tuple[tuple[str, ...], dict[str, list[Record]]]:
     """Return the class names in index order, and the splits without the objects of classes that train lacks."""
-    names = {split: {item.name for record in splits[split] for item in record.objects} for split in SPLITS}
+    names = {part: {item.name for record in splits[part] for item in record.objects} for part in SPLITS}
     known = set(CLASSES) if config.format == "digits" else names["train"]
     if not known:
         raise DataError(f"{config.path}: the train split shows no object at all")
-    for split in SPLITS:
-        for name in sorted(names[split] - known):
-            reason = f"the class {name!r} is in {split} but not in train, so it cannot be learnt"
+    for part in SPLITS:
+        for name in sorted(names[part] - known):
+            reason = f"the class {name!r} is in {part} but not in train, so it cannot be learnt"
             if policy.class_not_in_train == Action.fail:
                 raise DataError(f"{config.path}: {reason}; mend it, or set data.policy.class_not_in_train to drop")
-            problems.append(Problem("class_not_in_train", "", split, reason, policy.class_not_in_train))
-        splits[split] = [
+            problems.append(Problem("class_not_in_train", "", part, reason, policy.class_not_in_train))
+        splits[part] = [
             replace(record, objects=tuple(item for item in record.objects if item.name in known))
-            for record in splits[split]
+            for record in splits[part]
         ]
     return tuple(sorted(known)), splits
 
@@ -190,16 +191,16 @@ def _classes(
 def _report(
     config: Data, classes: tuple[str, ...], splits: dict[str, list[Record]], problems: list[Problem]
 ) -> dict[str, Any]:
-    boxes = {split: Counter(item.name for record in splits[split] for item in record.objects) for split in SPLITS}
+    boxes = {part: Counter(item.name for record in splits[part] for item in record.objects) for part in SPLITS}
     report: dict[str, Any] = {
         "images": sum(len(records) for records in splits.values()),
         "boxes": sum(counter.total() for counter in boxes.values()),
     }
-    report |= {f"images/{split}": len(splits[split]) for split in SPLITS}
-    report |= {f"boxes/{split}": boxes[split].total() for split in SPLITS}
+    report |= {f"images/{part}": len(splits[part]) for part in SPLITS}
+    report |= {f"boxes/{part}": boxes[part].total() for part in SPLITS}
     report["problems"] = len(problems)
     # Lists, because DVC's table of metrics shows every single value but skips lists.
-    report["classes"] = [{"name": name, **{split: boxes[split][name] for split in SPLITS}} for name in classes]
+    report["classes"] = [{"name": name, **{part: boxes[part][name] for part in SPLITS}} for name in classes]
     report["problem_list"] = [asdict(problem) for problem in problems]
     report["source"] = [{"format": config.format, "path": config.path}]
     return report

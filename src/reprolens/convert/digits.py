@@ -1,7 +1,7 @@
 """The embedded default: detection scenes composed from real handwritten digits.
 
 A scene shows some of the 1,797 scans of data/digits at varied position, size, slant, colour and contrast, over a soft
-background with strokes that belong to no digit. Every scan serves one split only, and the same seed gives the same bytes.
+background with strokes that belong to no digit. Every scan serves one split only; the same seed gives the same bytes.
 """
 
 import gzip
@@ -100,7 +100,7 @@ def _background(side: int, random: np.random.Generator) -> Image.Image:
 
 
 def _ink(scan: np.ndarray, config: Digits, random: np.random.Generator) -> Image.Image:
-    """Return a scan enlarged, slanted and cut to its ink, as a grey picture that says how much ink covers each pixel."""
+    """Return a scan enlarged, slanted and cut to its ink, as a grey picture of how much ink covers each pixel."""
     height = float(np.exp(random.uniform(np.log(config.min_size), np.log(config.max_size))))
     width = height * random.uniform(0.85, 1.15)
     grey = Image.fromarray(np.pad(scan, 1)).resize(

@@ -22,8 +22,8 @@ class Decoded:
 def decode(image: Path | bytes, annotated: tuple[int, int]) -> Decoded | str | None:
     """Decode the whole picture. Return why it does not decode, or None if it is missing.
 
-    A picture with an EXIF orientation is turned upright, as labelling tools show it, unless the size that its annotation
-    gives (width, height) fits only the picture as it is stored.
+    A picture with an EXIF orientation is turned upright, as labelling tools show it, unless the size that its
+    annotation gives (width, height) fits only the picture as it is stored.
     """
     try:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as picture:

@@ -23,7 +23,7 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in a source: what kind (a key of data.policy, where it has one), where, why, and what was done."""
+    """Something wrong in a source: its kind (a key of data.policy if that has one), where, why, and what was done."""
 
     kind: str
     file: str

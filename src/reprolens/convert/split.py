@@ -80,7 +80,8 @@ def _shared(records: list[Record], shares: dict[str, float], chance: random.Rand
 
 def _every_class_first(records: list[Record]) -> list[Record]:
     seen: set[str] = set()
-    first, others = [], []
+    first: list[Record] = []
+    others: list[Record] = []
     for record in records:
         names = {item.name for item in record.objects}
         (others if names <= seen else first).append(record)

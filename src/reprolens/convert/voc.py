@@ -77,7 +77,7 @@ def _annotations(root: Path) -> dict[str, Path]:
         raise DataError(f"{root}: not a VOC folder (no Annotations/; {found}); set data to the right format")
     annotations: dict[str, Path] = {}
     for file in _files(folder, (".xml",)):
-        name = str(PurePosixPath(file).with_suffix(""))
+        name = _bare(file)
         if annotations.setdefault(name, folder / file) != folder / file:
             raise DataError(f"{folder / file}: {annotations[name].name} is beside it; keep one of the two")
     if not annotations:
@@ -92,7 +92,7 @@ def _pictures(folder: Path) -> _Pictures:
     named: dict[str, list[str]] = defaultdict(list)
     for file in files:
         path = PurePosixPath(file)
-        for name in {file, str(path.with_suffix("")), path.name, path.stem}:
+        for name in {file, _bare(file), path.name, path.stem}:
             named[name].append(file)
     return _Pictures(frozenset(files), named)
 
@@ -105,24 +105,25 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 def _picture_of(name: str, filename: str, pictures: _Pictures, annotations: Mapping[str, Path]) -> list[str]:
     """Return the picture of an annotation, several that it could be, or none."""
-    suffix = PurePosixPath(filename).suffix
-    for place in (f"{name}{suffix}", filename):
-        if place in pictures.files and _free(place, name, annotations):
-            return [place]
-    stem = PurePosixPath(name).name
-    for guess in (name, f"{stem}{suffix}", stem, PurePosixPath(filename).name):
-        found = [file for file in pictures.named.get(guess, []) if _free(file, name, annotations)]
-        if own := [file for file in found if str(PurePosixPath(file).with_suffix("")) == name]:
-            return own
-        if found:
+    stem, suffix = PurePosixPath(name).name, PurePosixPath(filename).suffix
+    for guess in (f"{name}{suffix}", name, filename):
+        found = [file for file in pictures.named.get(guess, []) if guess in (file, _bare(file))]
+        if found := [file for file in found if _free(file, name, annotations)]:
+            return found
+    for guess in (f"{stem}{suffix}", stem, PurePosixPath(filename).name):
+        if found := [file for file in pictures.named.get(guess, []) if _free(file, name, annotations)]:
             return found
     return []
 
 
 def _free(file: str, name: str, annotations: Mapping[str, Path]) -> bool:
     """Return whether a picture may belong to an annotation: it does not if another one bears its name."""
-    owner = str(PurePosixPath(file).with_suffix(""))
-    return owner == name or owner not in annotations
+    return _bare(file) == name or _bare(file) not in annotations
+
+
+def _bare(file: str) -> str:
+    """Return a file's place without its suffix."""
+    return str(PurePosixPath(file).with_suffix(""))
 
 
 def _image_sets(folder: Path, annotations: Mapping[str, Path]) -> tuple[dict[str, str], list[Problem]]:
@@ -134,8 +135,9 @@ def _image_sets(folder: Path, annotations: Mapping[str, Path]) -> tuple[dict[str
     for name in annotations:
         by_stem[PurePosixPath(name).name].append(name)
     splits: dict[str, str] = {}
-    problems = []
+    problems: list[Problem] = []
     for split in (*SPLITS, TRAINVAL):  # trainval last: it says less than train and val, which it repeats
+        agreeing = ("train", "val", TRAINVAL) if split == TRAINVAL else (split,)
         path = folder / f"{split}.txt"
         lines = _lines(path)
         names = [_annotation_of(line, annotations, by_stem) for line in lines]
@@ -143,12 +145,12 @@ def _image_sets(folder: Path, annotations: Mapping[str, Path]) -> tuple[dict[str
             raise DataError(
                 f"{path}: no picture that it names, such as {lines[0]!r}, has an annotation; mend or remove it"
             )
-        for line, name in zip(lines, names, strict=True):
-            if name is None:
+        for line, found in zip(lines, names, strict=True):
+            if found is None:
                 reason = "an image set names it, but it has no annotation"
                 problems.append(Problem("missing_annotation", line, str(path), reason, Action.drop))
-            elif splits.setdefault(name, split) not in (split, "train" if split == TRAINVAL else split, "val"):
-                raise DataError(f"{path}: {name} is in {splits[name]}.txt too; a picture belongs to one split")
+            elif splits.setdefault(found, split) not in agreeing:
+                raise DataError(f"{path}: {found} is in {splits[found]}.txt too; a picture belongs to one split")
     return splits, problems
 
 
@@ -163,7 +165,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _annotation_of(line: str, annotations: Mapping[str, Path], by_stem: Mapping[str, list[str]]) -> str | None:
-    """Return the annotation that a line of an image set names, with VOC's flag (1, 0, -1) or a suffix behind it or not."""
+    """Return the annotation that a line of an image set names, also with VOC's flag (1, 0, -1) or a suffix behind."""
     for name in (line, re.sub(r"\s+-?[01]$", "", line)):
         path = PurePosixPath(name)
         if path.suffix.lower() in SUFFIXES and name not in annotations:

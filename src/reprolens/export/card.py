@@ -24,7 +24,7 @@ non-maximum suppression are inside.
 
 ## How good it is
 
-On the {split} split, {images} pictures with {boxes} boxes that training never saw:
+On the {split} split, {images} pictures with {boxes} boxes{seen}:
 
 | measure | value |
 |---|---|
@@ -34,7 +34,7 @@ On the {split} split, {images} pictures with {boxes} boxes that training never s
 |---|---|---|
 {per_class}
 
-The file was run with onnxruntime beside the torch model on {parity_images} of these pictures: {parity_detections} detections
+The file was run with onnxruntime beside the torch model on {parity_images} test pictures: {parity_detections} detections
 agree, boxes to {box_difference:.3g} pixels and scores to {score_difference:.2g}. One picture takes
 {onnx_ms} ms with onnxruntime and {torch_ms} ms with torch on the exporting machine's CPU.
 
@@ -84,6 +84,7 @@ def write_card(folder: Path, trained: TrainedModel, reports: dict[str, dict[str,
         size=export["size_mb"],
         opset=export["opset"],
         split=evaluation["split"],
+        seen=", the pictures that it was trained on" if evaluation["split"] == "train" else " that training never saw",
         images=evaluation["images"],
         boxes=evaluation["boxes"],
         metrics="\n".join(f"| {label} | {_number(evaluation[key])} |" for label, key in _MEASURES.items()),

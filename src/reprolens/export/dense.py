@@ -9,6 +9,7 @@ from functools import singledispatch
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
@@ -17,16 +18,31 @@ from torchvision.ops import clip_boxes_to_image
 from reprolens.errors import ExportError
 
 
+class Normalise(nn.Module):
+    """What torchvision's transform does to a picture of the network's size: normalise it, then pad it at right and bottom.
+
+    The sides grow to multiples of `size_divisible`, which the pyramids need; `(1, 3, h, w)` to `(1, 3, h', w')`.
+    """
+
+    def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        transform = detector.get_submodule("transform")
+        self.register_buffer("mean", torch.tensor(transform.image_mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(transform.image_std)[:, None, None])
+        self.padding = (0, -size[1] % transform.size_divisible, 0, -size[0] % transform.size_divisible)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return functional.pad((pixels - self.mean) / self.std, self.padding)
+
+
 class Dense(nn.Module):
     """`pixels (1, 3, h, w)` float, 0 to 1, to `boxes (A, 4)` in its pixels and `scores (A, K)`, background left out."""
 
     def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
         super().__init__()
         self.detector, self.size = detector, size
-        transform = detector.get_submodule("transform")
-        self.register_buffer("mean", torch.tensor(transform.image_mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(transform.image_std)[:, None, None])
-        blank = torch.zeros(1, 3, *size)
+        self.normalise = Normalise(detector, size)
+        blank = self.normalise(torch.zeros(1, 3, *size))
         anchors = detector.get_submodule("anchor_generator")(ImageList(blank, [size]), self.features(blank))
         self.register_buffer("anchors", anchors[0])
 
@@ -35,7 +51,7 @@ class Dense(nn.Module):
         return list(self.detector.get_submodule("backbone")(images).values())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features((pixels - self.mean) / self.std)
+        features = self.features(self.normalise(pixels))
         codes, scores = self.decode(features, self.detector.get_submodule("head")(features))
         return clip_boxes_to_image(codes, self.size), scores
 
@@ -64,7 +80,9 @@ class DenseRetinaNet(Dense):
         cells = [feature.shape[-2] * feature.shape[-1] for feature in features]
         anchors = scores.shape[0] // sum(cells)
         levels = scores.split([count * anchors for count in cells])
-        kept = [_keep_best(level.reshape(-1, 1), self.detector.topk_candidates).reshape(level.shape) for level in levels]
+        kept = [
+            _keep_best(level.reshape(-1, 1), self.detector.topk_candidates).reshape(level.shape) for level in levels
+        ]
         return torch.cat(kept)[:, 1:]
 
 
@@ -83,12 +101,10 @@ class TwoStage(nn.Module):
     def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
         super().__init__()
         self.detector, self.size = detector, size
-        transform = detector.get_submodule("transform")
-        self.register_buffer("mean", torch.tensor(transform.image_mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(transform.image_std)[:, None, None])
+        self.normalise = Normalise(detector, size)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        images = ImageList((pixels - self.mean) / self.std, [self.size])
+        images = ImageList(self.normalise(pixels), [self.size])
         features = self.detector.backbone(images.tensors)
         proposals, _ = self.detector.rpn(images, features)
         found = self.detector.roi_heads(features, proposals, images.image_sizes)[0][0]

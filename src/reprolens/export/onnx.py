@@ -1,9 +1,9 @@
 """ONNX with everything inside: a picture as it was decoded goes in, boxes in its own pixels come out.
 
-    image    uint8   (height, width, 3)   RGB, any size
-    boxes    float32 (N, 4)               x0 y0 x1 y1 in pixels of the image
-    scores   float32 (N,)                 highest first
-    labels   int64   (N,)                 index of the line in labels.txt, from 0 on
+image    uint8   (height, width, 3)   RGB, any size
+boxes    float32 (N, 4)               x0 y0 x1 y1 in pixels of the image
+scores   float32 (N,)                 highest first
+labels   int64   (N,)                 index of the line in labels.txt, from 0 on
 """
 
 import contextlib
@@ -100,7 +100,9 @@ def export_onnx(trained: TrainedModel, config: Export, path: Path) -> None:
 
 def _export_core(core: Dense | TwoStage, opset: int, size: tuple[int, int]) -> ModelProto:
     """Export the part of fixed shapes; two-stage models only pass through torch's older exporter."""
-    outputs = ["dense_boxes", "dense_scores"] if isinstance(core, Dense) else ["found_boxes", "found_scores", "found_labels"]
+    outputs = (
+        ["dense_boxes", "dense_scores"] if isinstance(core, Dense) else ["found_boxes", "found_scores", "found_labels"]
+    )
     # A picture in which nothing is found would let the older exporter drop the branches that handle findings.
     example = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     buffer = io.BytesIO()
@@ -125,7 +127,9 @@ def _export_core(core: Dense | TwoStage, opset: int, size: tuple[int, int]) -> M
                 dynamic_axes={name: {0: "N"} for name in outputs},
             )
         except (RuntimeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
-            raise ExportError(f"{type(core.detector).__name__}: torch cannot export it ({str(error).splitlines()[0]})") from error
+            raise ExportError(
+                f"{type(core.detector).__name__}: torch cannot export it ({str(error).splitlines()[0]})"
+            ) from error
     return onnx.load_model_from_string(buffer.getvalue())
 
 

@@ -67,7 +67,9 @@ def compare(trained: TrainedModel, path: Path, folder: Folder, config: Export) -
     ):
         if report[name] > limit:
             allowed = f"{limit} ({f'export.{knob}'})" if knob else "none"
-            raise ExportError(f"{path.name}: differs from the torch model, {name} is {report[name]:g}, allowed is {allowed}")
+            raise ExportError(
+                f"{path.name}: differs from the torch model, {name} is {report[name]:g}, allowed is {allowed}"
+            )
     return report | {
         "latency_ms/onnxruntime": _milliseconds(lambda image: run_onnx(session, image), pixels),
         "latency_ms/torch": _milliseconds(lambda image: _run_torch(module, image), pixels),
@@ -95,7 +97,7 @@ def difference(
         gap[~free | (second.labels != first.labels[place])] = np.inf
         partner = int(gap.argmin()) if len(gap) else -1
         side = float((first.boxes[place, 2:] - first.boxes[place, :2]).max())
-        if partner < 0 or gap[partner] > max(2.0, 0.05 * side):
+        if partner < 0 or not gap[partner] <= max(2.0, 0.05 * side):  # `not <=`: NaN is no partner either
             lonely.append(float(first.scores[place]))
             continue
         free[partner] = False
@@ -111,8 +113,7 @@ def difference(
 def _run_torch(module: torch.nn.Module, image: NDArray[np.uint8]) -> Detections:
     with torch.inference_mode():
         found = module([torch.from_numpy(image).permute(2, 0, 1).float() / 255])[0]
-    keep = found["labels"] > 0  # some of torchvision's one-stage heads can name the background
-    return Detections(*(found[name][keep].numpy() - (name == "labels") for name in ("boxes", "scores", "labels")))
+    return Detections(*(found[name].numpy() - (name == "labels") for name in ("boxes", "scores", "labels")))
 
 
 def _spread(records: list[Record], count: int) -> list[Record]:

@@ -31,7 +31,13 @@ class TrainingPictures(Dataset[Sample]):
     """
 
     def __init__(
-        self, folder: Folder, split: str, image_size: tuple[int, int], augmentation: v2.Transform, seed: int, cache_mb: int
+        self,
+        folder: Folder,
+        split: str,
+        image_size: tuple[int, int],
+        augmentation: v2.Transform,
+        seed: int,
+        cache_mb: int,
     ) -> None:
         self._folder, self._size, self._augmentation, self._seed = folder, image_size, augmentation, seed
         self._records = list(folder.records(split))
@@ -97,7 +103,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, int(index)) for index in order)
 
 
-def training_loader(pictures: TrainingPictures, sampler: EpochSampler, batch_size: int, workers: int) -> DataLoader[Any]:
+def training_loader(
+    pictures: TrainingPictures, sampler: EpochSampler, batch_size: int, workers: int
+) -> DataLoader[Any]:
     """Return batches of `(images, targets, ids)`; a last batch of a single picture is left out, as BatchNorm needs two."""
     return DataLoader(
         pictures,

@@ -12,6 +12,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.fcos import FCOSHead
 
 from reprolens.config import Model
+from reprolens.models.background import silence_background
 from reprolens.models.registry import register
 
 _LEVELS = {6: 8, 13: 16, 17: 32}
@@ -38,7 +39,8 @@ def build_fcos_mobilenet_v2(classes: int, options: Model, backbone_weights: str 
     backbone.fpn.extra_blocks = None  # BackboneWithFPN puts max pooling where none is given
     anchors = AnchorGenerator(tuple((stride,) for stride in _LEVELS.values()), ((1.0,),) * len(_LEVELS))
     head = FCOSHead(_CHANNELS, 1, classes, _HEAD_CONVOLUTIONS)
-    return FCOS(backbone, classes, anchor_generator=anchors, head=head, **_postprocessing(options))
+    model = FCOS(backbone, classes, anchor_generator=anchors, head=head, **_postprocessing(options))
+    return silence_background(model, classes)
 
 
 @register(
@@ -49,13 +51,14 @@ def build_fcos_mobilenet_v2(classes: int, options: Model, backbone_weights: str 
 )
 def build_fcos_resnet50_fpn(classes: int, options: Model, backbone_weights: str | None) -> nn.Module:
     """Build FCOS on ResNet-50, 32.1 M parameters."""
-    return fcos_resnet50_fpn(
+    model = fcos_resnet50_fpn(
         weights=None,
         weights_backbone=backbone_weights,
         num_classes=classes,
         trainable_backbone_layers=5 if backbone_weights else None,
         **_postprocessing(options),
     )
+    return silence_background(model, classes)
 
 
 def _postprocessing(options: Model) -> dict[str, float]:

@@ -19,7 +19,9 @@ def freeze(model: nn.Module, transfer: Transfer, match: Match) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in kept)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise TrainingError("transfer: the starting weights cover the whole model, so nothing is left to train; use full")
+        raise TrainingError(
+            "transfer: the starting weights cover the whole model, so nothing is left to train; use full"
+        )
 
 
 def backbone_stages(model: nn.Module) -> list[nn.Module]:

@@ -7,6 +7,7 @@ from torch import nn
 from torchvision.models.detection import retinanet_resnet50_fpn_v2
 
 from reprolens.config import Model
+from reprolens.models.background import silence_background
 from reprolens.models.registry import register
 
 
@@ -18,7 +19,7 @@ from reprolens.models.registry import register
 )
 def build_retinanet_resnet50_fpn_v2(classes: int, options: Model, backbone_weights: str | None) -> nn.Module:
     """Build RetinaNet on ResNet-50."""
-    return retinanet_resnet50_fpn_v2(
+    model = retinanet_resnet50_fpn_v2(
         weights=None,
         weights_backbone=backbone_weights,
         num_classes=classes,
@@ -27,3 +28,4 @@ def build_retinanet_resnet50_fpn_v2(classes: int, options: Model, backbone_weigh
         nms_thresh=options.nms_threshold,
         detections_per_img=options.detections_per_image,
     )
+    return silence_background(model, classes)

@@ -5,10 +5,11 @@ Starting weights are not a checkpoint to resume: training begins at step 0 with 
 
 import importlib.metadata
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from reprolens.config import FileWeights, Model, Published
 from reprolens.errors import WeightsError, suggest
 from reprolens.files import atomic, sha256
 from reprolens.models.checkpoint import FORMAT as MODEL_FORMAT
-from reprolens.models.checkpoint import read_tensors
+from reprolens.models.checkpoint import read_tensors, save
 from reprolens.models.registry import build, get
 
 FORMAT = "reprolens-initial-1"
@@ -50,13 +51,16 @@ def random_weights() -> StartingWeights:
 
 
 def published_weights(config: Published, options: Model) -> StartingWeights:
-    """Return weights by their torchvision or timm name. Raises WeightsError if they cannot be had or do not fit."""
+    """Return weights by their torchvision or timm name: the tensors that came with them, nothing random beside them.
+
+    Raises WeightsError if they cannot be had or do not fit.
+    """
     name = get(options.name).backbone_weights if config.weights == "auto" else config.weights
     if name.startswith("timm/"):
         return _timm_weights(name, options)
     try:
         weights = get_weight(name)
-    except ValueError:
+    except (ValueError, KeyError):
         known = [get(options.name).backbone_weights]
         raise WeightsError(f"pretrain.weights: torchvision has no {name!r}; {suggest(name, known)}") from None
     file = fetch(weights.url)
@@ -69,13 +73,20 @@ def published_weights(config: Published, options: Model) -> StartingWeights:
         "licence": "BSD-3-Clause",
         "url": weights.url,
     }
+    tensors = read_tensors(file)  # before torchvision does, which would run code that a forged file holds
     if "detection" in type(weights).__module__:
-        return StartingWeights(read_tensors(file), tuple(weights.meta["categories"]), origin)
+        if not _same_shapes(tensors, build(options, 1).state_dict()):
+            raise WeightsError(f"pretrain.weights: {name} does not fit {options.name}")
+        return StartingWeights(tensors, tuple(weights.meta["categories"]), origin)
     try:
-        backbone = build(options, 1, name).backbone
+        backbone = build(options, 1, name).get_submodule("backbone").state_dict()
     except (ValueError, KeyError) as error:
         raise WeightsError(f"pretrain.weights: {name} does not fit the backbone of {options.name} ({error})") from None
-    return StartingWeights({f"backbone.{key}": value for key, value in backbone.state_dict().items()}, (), origin)
+    # The backbone also holds random values: a pyramid, or extra layers. Only what is in the file is published.
+    published = {
+        key: value for key, value in backbone.items() if any(_equal(value, other) for other in tensors.values())
+    }
+    return StartingWeights({f"backbone.{key}": value for key, value in published.items()}, (), origin)
 
 
 def file_weights(config: FileWeights, options: Model) -> StartingWeights:
@@ -87,17 +98,20 @@ def file_weights(config: FileWeights, options: Model) -> StartingWeights:
     content = read_tensors(path)
     classes = tuple(content.get("classes", ())) if content.get("format") == MODEL_FORMAT else ()
     state = content.get("state_dict", content.get("model", content))
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
+    items = state.items() if isinstance(state, dict) else ()
+    tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
     model = build(options, 1).state_dict()
-    for prefix in ("", "backbone.", "backbone.body."):  # a detector's own names, its backbone's, its body's
-        renamed = {prefix + key.removeprefix("features."): value for key, value in tensors.items()} if prefix else tensors
-        fitting = {key: value for key, value in renamed.items() if key in model}
-        if fitting:
-            break
-    else:
-        raise WeightsError(f"{path}: none of its {len(tensors)} tensors has a name that {options.name} knows")
+    renamings = (  # a detector's own names, its backbone's, and those of the classifier that its backbone's body was
+        tensors,
+        {f"backbone.{key}": value for key, value in tensors.items()},
+        {f"backbone.body.{key.removeprefix('features.')}": value for key, value in tensors.items()},
+    )
+    best = max(renamings, key=lambda renamed: len(_same_shapes(renamed, model)))
+    if not _same_shapes(best, model):
+        raise WeightsError(f"{path}: none of its {len(tensors)} tensors has a name and shape that {options.name} knows")
     origin = {"source": "file", "file": path.name, "sha256": sha256(path), "licence": "as the file's owner says"}
-    return StartingWeights(fitting, classes, origin)
+    # Heads for another number of classes stay in: only the data set says how many there are.
+    return StartingWeights({key: value for key, value in best.items() if key in model}, classes, origin)
 
 
 def fetch(url: str) -> Path:
@@ -116,8 +130,7 @@ def fetch(url: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), progress=False)
-        except (URLError, OSError) as error:
-            path.unlink(missing_ok=True)
+        except (OSError, HTTPException) as error:  # URLError is an OSError
             reason = getattr(error, "reason", error)
             raise WeightsError(
                 f"{name}: cannot be downloaded ({reason}); put the file into {folder}, or choose another pretrain"
@@ -148,12 +161,12 @@ def _timm_weights(name: str, options: Model) -> StartingWeights:
         import huggingface_hub.constants
 
         raise WeightsError(
-            f"{name}: cannot be had through timm ({str(error).splitlines()[0]}); put model.safetensors of that repository "
+            f"{name}: cannot be had through timm ({next(iter(str(error).splitlines()), type(error).__name__)}); put model.safetensors of that repository "
             f"into {huggingface_hub.constants.HF_HUB_CACHE}, or use pretrain: file"
         ) from None
     model = build(options, 1).state_dict()
     state = {f"backbone.body.{key}": value for key, value in backbone.state_dict().items()}
-    fitting = {key: value for key, value in state.items() if key in model and model[key].shape == value.shape}
+    fitting = _same_shapes(state, model)
     if not fitting:
         raise WeightsError(f"pretrain.weights: {name} does not fit the backbone of {options.name}")
     licence = (backbone.pretrained_cfg or {}).get("license") or "see the model's page"
@@ -162,16 +175,8 @@ def _timm_weights(name: str, options: Model) -> StartingWeights:
 
 def save_starting_weights(path: Path, weights: StartingWeights) -> None:
     """Write weights/initial.pt."""
-    with atomic(path) as temporary:
-        torch.save(
-            {
-                "format": FORMAT,
-                "classes": list(weights.classes),
-                "origin": weights.origin,
-                "state_dict": weights.state,
-            },
-            temporary,
-        )
+    classes = list(weights.classes)
+    save(path, {"format": FORMAT, "classes": classes, "origin": weights.origin, "state_dict": weights.state})
 
 
 def load_starting_weights(path: Path, model: nn.Module) -> Match:
@@ -183,7 +188,16 @@ def load_starting_weights(path: Path, model: nn.Module) -> Match:
     if content.get("format") != FORMAT:
         raise WeightsError(f"{path}: not written by the pretrain stage; run dvc repro pretrain")
     own, given = model.state_dict(), content["state_dict"]
-    kept = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    kept = _same_shapes(given, own)
     mismatched = tuple(sorted(key for key in given if key in own and key not in kept))
     model.load_state_dict(kept, strict=False)
     return Match(tuple(sorted(kept)), mismatched, tuple(sorted(key for key in own if key not in given)))
+
+
+def _same_shapes(state: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of `state` that `own` has under the same name in the same shape."""
+    return {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+
+
+def _equal(first: Tensor, second: Any) -> bool:
+    return isinstance(second, Tensor) and first.shape == second.shape and torch.equal(first, second)

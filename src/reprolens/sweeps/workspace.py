@@ -52,5 +52,7 @@ def _files(root: Path) -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
-        raise ConfigError(f"{root}: a sweep copies the files that Git knows, but this is no Git repository; run git init")
+        raise ConfigError(
+            f"{root}: a sweep copies the files that Git knows, but this is no Git repository; run git init"
+        )
     return [name for name in done.stdout.split("\0") if name and (root / name).is_file()]

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from reprolens.config import Config
-from reprolens.loading import EvaluationPictures, TrainingPictures, build_augmentation, evaluation_loader, training_loader
+from reprolens.loading import (
+    EvaluationPictures,
+    TrainingPictures,
+    build_augmentation,
+    evaluation_loader,
+    training_loader,
+)
 from reprolens.loading.detection import EpochSampler
 from reprolens.models.freezing import freeze
 from reprolens.models.registry import build

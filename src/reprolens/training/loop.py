@@ -11,6 +11,7 @@ from typing import Any
 
 import accelerate
 import torch
+from accelerate.state import AcceleratorState
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -110,6 +111,7 @@ def train(
 def _prepare(model: nn.Module, task: Task, loader: DataLoader[Any], config: Config, hardware: Hardware) -> _Run:
     torch.set_num_threads(hardware.threads)
     model.to(memory_format=torch.channels_last)  # the order of oneDNN's and cuDNN's fastest convolutions
+    AcceleratorState._reset_state(reset_partial_state=True)  # else an earlier training in this process decides for us
     accelerator = accelerate.Accelerator(
         cpu=hardware.device.type == "cpu",
         mixed_precision="no" if hardware.precision == "fp32" else hardware.precision,

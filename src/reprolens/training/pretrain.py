@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reprolens.config import Classify, Config, FileWeights, Published
-from reprolens.errors import ConfigError
+from reprolens.errors import ConfigError, DataError
 from reprolens.loading.detection import open_rgb
 from reprolens.models.registry import build
 from reprolens.models.weights import StartingWeights, file_weights, published_weights, random_weights
@@ -32,7 +32,8 @@ def classify_crops(pretrain: Classify, config: Config, folder: Folder) -> Starti
     """Train the detector's backbone, its pyramid included, to name the objects of the train split.
 
     What the backbone gives at every level is averaged over the picture and joined; one linear layer names the class.
-    Raises ConfigError if the backbone cannot take pictures as small as `pretrain.crop_size`.
+    Raises ConfigError if the backbone cannot take pictures as small as `pretrain.crop_size`, DataError if there are
+    fewer than two objects.
     """
     torch.manual_seed(config.seed)
     detector = build(config.model, len(folder.classes))
@@ -42,8 +43,9 @@ def classify_crops(pretrain: Classify, config: Config, folder: Folder) -> Starti
     mean, std = (torch.tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std))
     crops, labels = _crops(folder, pretrain.crop_size)
     try:
-        blank = torch.zeros(2, 3, pretrain.crop_size, pretrain.crop_size, device=device)
-        width = _pooled(backbone, blank).shape[1]
+        with torch.no_grad():
+            blank = torch.zeros(1, 3, pretrain.crop_size, pretrain.crop_size, device=device)
+            width = _pooled(backbone.eval(), blank).shape[1]  # in evaluation mode it leaves running statistics alone
     except RuntimeError:
         raise ConfigError(f"pretrain.crop_size: {pretrain.crop_size} is too small for {config.model.name}") from None
     head = nn.Linear(width, len(folder.classes)).to(device)
@@ -95,4 +97,6 @@ def _crops(folder: Folder, side: int) -> tuple[Tensor, Tensor]:
                 crop = picture.resize((side, side), Image.Resampling.BILINEAR, box=item.box)
                 crops.append(torch.from_numpy(np.array(crop)).permute(2, 0, 1))
                 labels.append(folder.classes.index(item.name))
+    if len(crops) < 2:  # BatchNorm needs two
+        raise DataError(f"{folder.root}: its train split has {len(crops)} objects, too few for pretrain: classify")
     return torch.stack(crops), torch.tensor(labels)

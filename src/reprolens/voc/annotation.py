@@ -1,8 +1,8 @@
 """One VOC annotation file: Annotations/*.xml, as the PASCAL VOC development kit documents it (VOC2012, section 10).
 
 Coordinates shift between the 0-based continuous boxes in memory and VOC's 1-based pixels in decimal arithmetic, on the
-shortest decimal that names the number, because `(x0 + 1) - 1` is not `x0` in binary floating point. Every finite float64
-comes back bit for bit, but for -0.0, which comes back as 0.0.
+shortest decimal that names the number, because `(x0 + 1) - 1` is not `x0` in binary floating point. So every finite
+float64 comes back bit for bit, but for -0.0, which comes back as 0.0.
 """
 
 import math
@@ -22,7 +22,7 @@ _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uff
 
 
 def parse_annotation(data: bytes, source: str) -> Record:
-    """Read one annotation; `source` names it in errors. The record's id is left empty: it is the file's, not the text's.
+    """Read one annotation; `source` names it in errors. The record's id is left empty: it is the file's.
 
     Boxes are returned as they stand, also where they are inverted or outside the picture: judging is `convert`'s work.
 
@@ -80,8 +80,8 @@ def format_annotation(record: Record) -> bytes:
         if item.crowd:  # not VOC's own element: readers that do not know it skip it
             _add(element, "crowd", "1")
         bndbox = etree.SubElement(element, "bndbox")
-        for name, value, shift in zip(("xmin", "ymin", "xmax", "ymax"), item.box, (1, 1, 0, 0), strict=True):
-            _add(bndbox, name, _shifted(Decimal(repr(float(value) + 0.0)), shift))
+        for name, edge, shift in zip(("xmin", "ymin", "xmax", "ymax"), item.box, (1, 1, 0, 0), strict=True):
+            _add(bndbox, name, _shifted(Decimal(repr(float(edge) + 0.0)), shift))
     etree.indent(root, space="\t")
     return etree.tostring(root, encoding="utf-8", pretty_print=True)
 
@@ -147,8 +147,8 @@ def _short(text: str) -> str:
 def _check_text(text: str, what: str, record: Record) -> None:
     if not text or text != text.strip() or _UNWRITABLE.search(text):
         raise DataError(
-            f"{record.id or record.file!r}: the {what} {_short(text)!r} is empty, has a line break or control character, "
-            f"or blanks at its ends; rename it in the source"
+            f"{record.id or record.file!r}: the {what} {_short(text)!r} is empty, has a line break or control "
+            f"character, or blanks at its ends; rename it in the source"
         )
 
 

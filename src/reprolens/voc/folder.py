@@ -73,8 +73,8 @@ def write_folder(root: Path, classes: Sequence[str], splits: Mapping[str, Sequen
 def plain_name(name: str) -> str:
     """Return a file's name as an id that a line of an image set can hold.
 
-    Line breaks and other control characters, bytes that are not UTF-8, and blanks at the ends become %XX; so does a % that
-    could be taken for such a code, so that different names stay different.
+    Line breaks and other control characters, bytes that are not UTF-8, and blanks at the ends become %XX; so does a %
+    that could be taken for such a code, so that different names stay different.
     """
     codes = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]|^\s|\s\Z|%(?=[0-9A-Fa-f]{2})")
     return codes.sub(lambda found: "".join(f"%{byte:02X}" for byte in os.fsencode(found[0])), name)
@@ -94,7 +94,7 @@ def _shown(record: Record) -> dict[str, int]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Return `folder`/`name`. Raises DataError if the name leads out; links are not followed, because DVC may make them."""
+    """Return `folder`/`name`. Raises DataError if the name leads out; links do not count, because DVC may make them."""
     path = folder / name
     if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
         raise DataError(f"{name!r} lies outside {folder}; run the convert stage again")
