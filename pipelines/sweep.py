@@ -20,7 +20,7 @@ from reprolens.sweeps import run_trial
 
 @hydra.main(version_base="1.3", config_path=str(ROOT), config_name="params")
 def main(node: DictConfig) -> float:
-    config = validate(OmegaConf.masked_copy(node, [key for key in node if key != "experiment"]))
+    config = validate(OmegaConf.masked_copy(node, [str(key) for key in node if key != "experiment"]))
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     value = run_trial(ROOT, folder, config)
     print(f"{folder.relative_to(ROOT)}: {config.sweep.metric} {value:.4f}", flush=True)

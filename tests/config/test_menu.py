@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -21,9 +22,14 @@ def _name(path: Path) -> str:
     return f"{path.parent.name}={path.stem}"
 
 
+@cache
+def _composed(choice: str) -> Config:
+    return compose(ROOT, [choice, *([MANDATORY[choice]] if choice in MANDATORY else [])])
+
+
 @pytest.mark.parametrize("choice", map(_name, CHOICES))
 def test_every_shipped_choice_and_experiment_composes(choice: str) -> None:
-    config = compose(ROOT, [choice, *([MANDATORY[choice]] if choice in MANDATORY else [])])
+    config = _composed(choice)
     group, _, _ = choice.partition("=")
     assert isinstance(config, Config)
     if group in VARIANTS:
@@ -34,7 +40,7 @@ def test_every_shipped_choice_and_experiment_composes(choice: str) -> None:
 
 @pytest.mark.parametrize("choice", map(_name, CHOICES))
 def test_a_fully_composed_file_is_a_params_file_that_composes_to_the_same_bytes(choice: str, tmp_path: Path) -> None:
-    composed = to_yaml(compose(ROOT, [choice, *([MANDATORY[choice]] if choice in MANDATORY else [])]))
+    composed = to_yaml(_composed(choice))
     (tmp_path / "params.yaml").write_text(composed)
     assert to_yaml(compose(tmp_path)) == composed
 

@@ -37,13 +37,15 @@ def compose(root: Path, overrides: Sequence[str] = ()) -> Config:
     """
     _check_params(root / "params.yaml")
     files = [Source(root / "params.yaml", "")]
+    # A fully composed params.yaml needs no menu.
+    menu = [search_path(root)] if (root / "conf").is_dir() else []
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(root.resolve())):
-            asked = [search_path(root), *(_addable(override) for override in overrides)]
+            asked = [*menu, *(_addable(override) for override in overrides)]
             files = sources(root, asked)
             for file in files:
-                check_numbers(file.path, root)
+                check_numbers(file, root)
             config = _merged(asked)
         return validate(config)
     except SchemaError as error:

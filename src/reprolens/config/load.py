@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from enum import EnumType
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, cast, get_args, get_origin, get_type_hints
@@ -99,7 +100,7 @@ def _leaf(node: DictConfig, name: str, hint: Any, key: str) -> Any:
     items = value if isinstance(value, ListConfig) else [value]
     if hint in (str, str | None, list[str]) and any(isinstance(item, bool | int | float) for item in items):
         raise SchemaError(key, f"{value!r} is not {_describe(hint)}; put quotes around it to make it one")
-    typed = OmegaConf.structured(dataclasses.make_dataclass("Leaf", [("value", hint)]))
+    typed = OmegaConf.structured(_holder(hint))
     try:
         typed.value = value
         result = OmegaConf.to_object(typed).value  # type: ignore[union-attr]
@@ -109,6 +110,11 @@ def _leaf(node: DictConfig, name: str, hint: Any, key: str) -> Any:
     if not all(map(math.isfinite, numbers)):
         raise SchemaError(key, f"{value!r} is not finite")
     return result
+
+
+@cache
+def _holder(hint: Any) -> type:
+    return dataclasses.make_dataclass("Leaf", [("value", hint)])
 
 
 def _describe(hint: Any) -> str:

@@ -36,13 +36,14 @@ def file_of(root: Path, name: str) -> Path:
     return root / "params.yaml" if name == "params" else root / "conf" / f"{name}.yaml"
 
 
-def check_numbers(path: Path, root: Path) -> None:
+def check_numbers(source: Source, root: Path) -> None:
     """Raise ConfigError at a number that YAML reads otherwise than people do: 017 as 15, 1:30 as 90."""
-    for key, node in _scalars(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), ""):
+    top = yaml.compose(source.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    for key, node in _scalars(top, source.package):
         if node.tag == "tag:yaml.org,2002:int" and re.fullmatch(r"[-+]?0[0-9_]+|.*:.*", node.value):
             value = yaml.safe_load(node.value)
             raise ConfigError(
-                f"{os.path.relpath(path, root)}:{node.start_mark.line + 1}: {key}: {node.value} means {value} in YAML; "
+                f"{os.path.relpath(source.path, root)}:{node.start_mark.line + 1}: {key}: {node.value} means {value} in YAML; "
                 f"write the number that you mean, or put quotes around a text"
             )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, compose, helper, numpy_helper, parser
+from onnx import ModelProto, compose, helper, parser
 
 from reprolens.config import Export
 from reprolens.errors import ExportError
@@ -22,6 +22,7 @@ from reprolens.export.dense import Dense, TwoStage, fixed_part
 from reprolens.files import atomic
 from reprolens.models import TrainedModel
 
+# Without `exclude_outside` ONNX repeats the picture's edge where the filter reaches over it, which torch does not.
 _BEFORE = """
 before (uint8[height, width, 3] image) => (float[1, 3, {h}, {w}] pixels, float[4] scale)
 <int64[4] size = {{1, 3, {h}, {w}}}, int64[1] first = {{0}}, float one = {{255.0}}, float[2] sides = {{{h}.0, {w}.0}},
@@ -30,7 +31,8 @@ before (uint8[height, width, 3] image) => (float[1, 3, {h}, {w}] pixels, float[4
     numbers = Cast <to = 1> (image)
     channels = Transpose <perm = [2, 0, 1]> (numbers)
     batch = Unsqueeze (channels, first)
-    resized = Resize <mode = "linear", antialias = 1, coordinate_transformation_mode = "half_pixel"> (batch, , , size)
+    resized = Resize <mode = "linear", antialias = 1, exclude_outside = 1,
+        coordinate_transformation_mode = "half_pixel"> (batch, , , size)
     pixels = Div (resized, one)
     shape = Shape <start = 0, end = 2> (image)
     original = Cast <to = 1> (shape)

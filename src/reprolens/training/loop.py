@@ -153,6 +153,10 @@ def _step(run: _Run, images: list[Tensor], targets: list[Any], ids: list[str]) -
                 f"or look at the pictures of this batch: {', '.join(ids)}"
             )
         run.accelerator.backward(loss)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # BatchNorm's, where a map is down to one pixel
+            raise
+        raise TrainingError(f"this model cannot learn from batches of {len(images)}; set trainer.batch_size to 2 or more") from None
     except torch.OutOfMemoryError:
         raise TrainingError(
             f"the GPU's memory is too small for batches of {len(images)}; try trainer.batch_size={max(1, len(images) // 2)}"
