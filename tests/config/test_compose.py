@@ -223,7 +223,7 @@ def test_a_missing_params_file_is_named(tmp_path: Path) -> None:
         ("tracking", "name", "'017'", "017"),
         ("tracking", "name", "'off'", "off"),
         ("tracking", "name", "2020-01-01", "2020-01-01"),
-        ("tracking", "notes", "größer als 1e-3 – \U0001f600", "größer als 1e-3 – \U0001f600"),
+        ("tracking", "notes", "größer als 1e-3 \U0001f600", "größer als 1e-3 \U0001f600"),
         ("evaluate", "samples", "${trainer.batch_size}", 16),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from reprolens.config import load
 from reprolens.config.compose import compose, to_yaml
@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[2]
 CONFIG = compose(ROOT)
 
 # "${" begins an interpolation, "???" is OmegaConf's word for a missing value, and PyYAML folds the rarer line ends.
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029")).filter(lambda text: "${" not in text and text != "???")
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029")
+TEXTS = st.text(CHARACTERS).filter(lambda text: "${" not in text and text != "???")
+
+
+def _read(text: str) -> DictConfig:
+    node = OmegaConf.create(text)
+    assert isinstance(node, DictConfig)
+    return node
 
 
 @settings(max_examples=25, deadline=None)
@@ -26,7 +33,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x8
 def test_every_text_comes_back_from_the_file(text: str, tags: list[str]) -> None:
     tracking = dataclasses.replace(CONFIG.tracking, name=text, tags=tags)
     config = dataclasses.replace(CONFIG, tracking=tracking)
-    assert validate(OmegaConf.create(to_yaml(config))) == config
+    assert validate(_read(to_yaml(config))) == config
 
 
 @settings(max_examples=25, deadline=None)
@@ -35,7 +42,7 @@ def test_every_text_comes_back_from_the_file(text: str, tags: list[str]) -> None
 @example(1e16, 2**32 - 1)
 def test_every_number_comes_back_from_the_file_bit_for_bit(lr: float, seed: int) -> None:
     config = dataclasses.replace(CONFIG, seed=seed, optimizer=dataclasses.replace(CONFIG.optimizer, lr=lr))
-    read = validate(OmegaConf.create(to_yaml(config)))
+    read = validate(_read(to_yaml(config)))
     assert read == config
     assert read.optimizer.lr.hex() == lr.hex()
 

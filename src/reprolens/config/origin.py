@@ -41,9 +41,9 @@ def check_numbers(source: Source, root: Path) -> None:
     top = yaml.compose(source.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     for key, node in _scalars(top, source.package):
         if node.tag == "tag:yaml.org,2002:int" and re.fullmatch(r"[-+]?0[0-9_]+|.*:.*", node.value):
-            value = yaml.safe_load(node.value)
+            place = f"{os.path.relpath(source.path, root)}:{node.start_mark.line + 1}: {key}"
             raise ConfigError(
-                f"{os.path.relpath(source.path, root)}:{node.start_mark.line + 1}: {key}: {node.value} means {value} in YAML; "
+                f"{place}: {node.value} means {yaml.safe_load(node.value)} in YAML; "
                 f"write the number that you mean, or put quotes around a text"
             )
 

@@ -146,7 +146,7 @@ def _checked_object(item: Object, record: Record, problem: Callable[[str, str], 
         if problem("box_outside", reason) == Action.drop:
             return None
         item = replace(item, box=inside)
-    # One pixel, but for what float64 adds: 16.1 - 15.1 is 1.0000000000000018.
+    # One pixel, but for what float64 adds: 2.2 - 1.2 is 1.0000000000000002.
     if min(inside[2] - inside[0], inside[3] - inside[1]) <= 1 + 1e-6:
         reason = f"a box of {item.name!r} is at most one pixel wide or high: {_on_disk(inside)}"
         if problem("tiny_box", reason) == Action.drop:

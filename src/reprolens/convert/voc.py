@@ -99,8 +99,9 @@ def _pictures(folder: Path) -> _Pictures:
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Return the places of all files below a folder; hidden ones (`._x.jpg` of macOS) are no part of a data set."""
-    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes)
-    return [path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)]
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in suffixes and path.is_file())
+    places = (path.relative_to(folder) for path in found)
+    return [place.as_posix() for place in places if not any(part.startswith(".") for part in place.parts)]
 
 
 def _picture_of(name: str, filename: str, pictures: _Pictures, annotations: Mapping[str, Path]) -> list[str]:

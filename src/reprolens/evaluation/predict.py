@@ -35,7 +35,7 @@ def detect(
 def validation_metrics(
     model: nn.Module, batches: Iterable[tuple[list[Tensor], list[Record]]], classes: tuple[str, ...]
 ) -> dict[str, float]:
-    """Return `map50` (VOC12) and `map` (COCO AP) of `model` on the pictures of `batches`; 0 where they are undefined."""
+    """Return `map50` (VOC12) and `map` (COCO AP) of `model` on the pictures of `batches`; 0 where undefined."""
     evaluator = DetectionEvaluator(classes)
     for record, detections in detect(model, batches):
         evaluator.update(record.id, detections, truth_of(record, classes), (record.width, record.height))

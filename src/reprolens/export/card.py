@@ -34,8 +34,8 @@ On the {split} split, {images} pictures with {boxes} boxes{seen}:
 |---|---|---|
 {per_class}
 
-The file was run with onnxruntime beside the torch model on {parity_images} test pictures: {parity_detections} detections
-agree, boxes to {box_difference:.3g} pixels and scores to {score_difference:.2g}. One picture takes
+The file was run with onnxruntime beside the torch model on {parity_images} test pictures: {parity_detections}
+detections agree, boxes to {box_difference:.3g} pixels and scores to {score_difference:.2g}. One picture takes
 {onnx_ms} ms with onnxruntime and {torch_ms} ms with torch on the exporting machine's CPU.
 
 ## How to run it

@@ -6,6 +6,7 @@ fixed in number, so they are chosen here: the scores of all others are set to 0.
 """
 
 from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,16 @@ from reprolens.errors import ExportError
 
 
 class Normalise(nn.Module):
-    """What torchvision's transform does to a picture of the network's size: normalise it, then pad it at right and bottom.
+    """What torchvision's transform does to a picture of the network's size: `(1, 3, h, w)` to `(1, 3, h', w')`.
 
-    The sides grow to multiples of `size_divisible`, which the pyramids need; `(1, 3, h, w)` to `(1, 3, h', w')`.
+    It normalises, then pads at the right and the bottom to multiples of `size_divisible`, which the pyramids need.
     """
 
-    def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, transform: Any, size: tuple[int, int]) -> None:
         super().__init__()
-        transform = detector.get_submodule("transform")
         self.register_buffer("mean", torch.tensor(transform.image_mean)[:, None, None])
         self.register_buffer("std", torch.tensor(transform.image_std)[:, None, None])
         self.padding = (0, -size[1] % transform.size_divisible, 0, -size[0] % transform.size_divisible)
@@ -38,21 +41,23 @@ class Normalise(nn.Module):
 class Dense(nn.Module):
     """`pixels (1, 3, h, w)` float, 0 to 1, to `boxes (A, 4)` in its pixels and `scores (A, K)`, background left out."""
 
-    def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
+    anchors: Tensor
+
+    def __init__(self, detector: Any, size: tuple[int, int]) -> None:
         super().__init__()
         self.detector, self.size = detector, size
-        self.normalise = Normalise(detector, size)
+        self.normalise = Normalise(detector.transform, size)
         blank = self.normalise(torch.zeros(1, 3, *size))
-        anchors = detector.get_submodule("anchor_generator")(ImageList(blank, [size]), self.features(blank))
+        anchors = detector.anchor_generator(ImageList(blank, [size]), self.features(blank))
         self.register_buffer("anchors", anchors[0])
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the maps of the backbone's levels, largest first."""
-        return list(self.detector.get_submodule("backbone")(images).values())
+        return list(self.detector.backbone(images).values())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(self.normalise(pixels))
-        codes, scores = self.decode(features, self.detector.get_submodule("head")(features))
+        codes, scores = self.decode(features, self.detector.head(features))
         return clip_boxes_to_image(codes, self.size), scores
 
     def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -98,10 +103,10 @@ class DenseFCOS(DenseRetinaNet):
 class TwoStage(nn.Module):
     """A two-stage detector whole: `pixels (1, 3, h, w)` to `boxes (N, 4)`, `scores (N,)`, `labels (N,)` from 0 on."""
 
-    def __init__(self, detector: nn.Module, size: tuple[int, int]) -> None:
+    def __init__(self, detector: Any, size: tuple[int, int]) -> None:
         super().__init__()
         self.detector, self.size = detector, size
-        self.normalise = Normalise(detector, size)
+        self.normalise = Normalise(detector.transform, size)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         images = ImageList(self.normalise(pixels), [self.size])

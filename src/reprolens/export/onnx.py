@@ -11,6 +11,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -78,7 +79,10 @@ after (float[N, 4] found_boxes, float[N] found_scores, int64[N] found_labels, fl
 
 
 def export_onnx(trained: TrainedModel, config: Export, path: Path) -> None:
-    """Write the model with its pre- and post-processing as one ONNX file. Raises ExportError if torch cannot export it."""
+    """Write the model with its pre- and post-processing as one ONNX file.
+
+    Raises ExportError if torch cannot export it.
+    """
     height, width = trained.options.image_size
     core = fixed_part(trained.module.cpu().eval(), (height, width)).eval()
     middle = _export_core(core, config.opset, (height, width))
@@ -107,14 +111,14 @@ def _export_core(core: Dense | TwoStage, opset: int, size: tuple[int, int]) -> M
     )
     # A picture in which nothing is found would let the older exporter drop the branches that handle findings.
     example = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # which the older exporter takes too, though its types do not say so
     with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         logging.getLogger("onnxscript").setLevel(logging.ERROR)
         try:
             if isinstance(core, Dense):
-                program = torch.onnx.export(
+                program: Any = torch.onnx.export(
                     core, (example,), dynamo=True, opset_version=opset, input_names=["pixels"], output_names=outputs
                 )
                 return program.model_proto

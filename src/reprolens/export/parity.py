@@ -35,7 +35,7 @@ class Difference:
 
 
 def compare(trained: TrainedModel, path: Path, folder: Folder, config: Export) -> dict[str, Any]:
-    """Run the file at `path` and `trained` on pictures of the test split and return the entries for reports/export.json.
+    """Run the file at `path` and `trained` on pictures of the test split; return the entries for reports/export.json.
 
     Detections whose score is as low as the lowest that either side kept may be missing on one side, because rounding
     decides there. Raises ExportError if the two differ by more than `config` tolerates.

@@ -26,8 +26,8 @@ Sample = tuple[Tensor, Target, str]
 class TrainingPictures(Dataset[Sample]):
     """The pictures of a split, resized to one size and augmented. An item's key is `(epoch, index)`.
 
-    Gives the picture `(3, height, width)` float, 0 to 1; its target with `boxes (N, 4)` float32 and `labels (N,)` int64,
-    1 for the first class; and its id. Objects marked as crowd are left out, difficult ones are not.
+    Gives the picture `(3, height, width)` float, 0 to 1; its target with `boxes (N, 4)` float32 and `labels (N,)`
+    int64, 1 for the first class; and its id. Objects marked as crowd are left out, difficult ones are not.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 def training_loader(
     pictures: TrainingPictures, sampler: EpochSampler, batch_size: int, workers: int
 ) -> DataLoader[Any]:
-    """Return batches of `(images, targets, ids)`; a last batch of a single picture is left out, as BatchNorm needs two."""
+    """Return batches of `(images, targets, ids)`; a last batch of one picture is left out, as BatchNorm needs two."""
     return DataLoader(
         pictures,
         batch_size=batch_size,

@@ -11,6 +11,6 @@ def silence_background(model: nn.Module, classes: int) -> nn.Module:
     torchvision counts the background among the classes, teaches no box to be it, and yet returns boxes of it where its
     score, still near its first value, is above the threshold: they would take the places of detections.
     """
-    bias = model.get_submodule("head.classification_head.cls_logits").bias
-    nn.init.constant_(bias.view(-1, classes)[:, 0], _NEVER)  # (anchors * classes,)
+    bias = model.get_parameter("head.classification_head.cls_logits.bias")  # (anchors * classes,)
+    nn.init.constant_(bias.view(-1, classes)[:, 0], _NEVER)
     return model

@@ -36,7 +36,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """Build the model of a weights/model.pt, on the CPU. Raises WeightsError if the file is not one, or does not fit."""
+    """Build the model of a weights/model.pt, on the CPU. Raises WeightsError if the file is not one."""
     content = read_tensors(path)
     if content.get("format") != FORMAT:
         raise WeightsError(f"{path}: not a model that the train stage wrote; run dvc repro train")

@@ -31,7 +31,7 @@ def backbone_stages(model: nn.Module) -> list[nn.Module]:
     MobileNet, one convolution each in VGG.
     """
     backbone = model.get_submodule("backbone")
-    body = getattr(backbone, "body", None) or getattr(backbone, "features", backbone)
+    body = next((child for name, child in backbone.named_children() if name in ("body", "features")), backbone)
     children = list(body.children())
     if len(children) <= 2:  # SSDLite cuts its body into two sequences of blocks
         children = [block for child in children for block in child.children()]

@@ -62,5 +62,6 @@ def build(options: Model, classes: int, backbone_weights: str | None = None) -> 
     """
     model = get(options.name).build(classes + 1, options, backbone_weights)
     # torchvision's own transform keeps the aspect ratio and does not antialias; see FixedSizeTransform.
-    model.transform = FixedSizeTransform(tuple(options.image_size), model.transform)
+    height, width = options.image_size
+    model.transform = FixedSizeTransform((height, width), model.transform)
     return model

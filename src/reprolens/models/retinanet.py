@@ -1,6 +1,7 @@
 """RetinaNet: focal loss for dense object detection (Lin et al., 2017, arXiv:1708.02002), torchvision's code.
 
-Version 2 follows Zhang et al., 2019 (arXiv:1912.02424): GroupNorm in the heads and a pyramid above the backbone's output.
+Version 2 follows Zhang et al., 2019 (arXiv:1912.02424): GroupNorm in the heads, the highest levels of the pyramid made
+from the backbone's output.
 """
 
 from torch import nn

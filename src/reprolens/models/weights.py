@@ -160,8 +160,9 @@ def _timm_weights(name: str, options: Model) -> StartingWeights:
     except Exception as error:  # timm raises RuntimeError for names, the hub many kinds for the network
         import huggingface_hub.constants
 
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(
-            f"{name}: cannot be had through timm ({next(iter(str(error).splitlines()), type(error).__name__)}); put model.safetensors of that repository "
+            f"{name}: cannot be had through timm ({reason}); put model.safetensors of that repository "
             f"into {huggingface_hub.constants.HF_HUB_CACHE}, or use pretrain: file"
         ) from None
     model = build(options, 1).state_dict()

@@ -3,7 +3,6 @@
 A plain copy, not a Git worktree: DVC's experiments would collide on the refs that worktrees share.
 """
 
-import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -26,7 +25,7 @@ def make_workspace(root: Path, workspace: Path, config: Config) -> Config:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / name, target)
     if not (workspace / config.data.path).exists():
-        config = replace(config, data=replace(config.data, path=os.path.abspath(root / config.data.path)))
+        config = replace(config, data=replace(config.data, path=str((root / config.data.path).resolve())))
     write_text(workspace / "params.yaml", to_yaml(config))
     write_text(
         workspace / ".dvc" / "config.local",

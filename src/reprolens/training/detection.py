@@ -24,7 +24,7 @@ from reprolens.training.loop import Task, train
 from reprolens.voc import Folder
 
 Measure = Callable[[nn.Module, Iterable[Any], tuple[str, ...]], Mapping[str, float]]
-"""`(model, batches of the val split, class names)` to named metrics, `map` among them: the evaluator, given from above."""
+"""`(model, batches of the val split, class names)` to named metrics, `map` among them: the evaluator, from above."""
 
 
 def train_detector(

@@ -1,4 +1,4 @@
-"""What the arithmetic runs on: device, precision, threads and loader processes, where the configuration leaves them open."""
+"""What the arithmetic runs on: device, precision, threads, loader processes; chosen where the configuration is open."""
 
 import os
 from dataclasses import dataclass

@@ -32,8 +32,8 @@ from reprolens.training.optimizer import build_optimizer, build_schedule
 class Task:
     """What the loop asks of a task.
 
-    `losses(model, images, targets)` gives named losses, whose sum is minimised. `validate(model)` gives named metrics of
-    the val split, of which `metric` decides which epoch's model is kept; greater is better.
+    `losses(model, images, targets)` gives named losses, whose sum is minimised. `validate(model)` gives named metrics
+    of the val split, of which `metric` decides which epoch's model is kept; greater is better.
     """
 
     losses: Callable[[nn.Module, list[Tensor], list[Any]], Mapping[str, Tensor]]
@@ -90,22 +90,7 @@ def train(
                 }
             if trainer.patience and epoch - best_epoch >= trainer.patience * trainer.evaluate_every:
                 break
-    return best_state, {
-        "epochs": len(rows),
-        "steps": run.steps,
-        "best/epoch": best_epoch,
-        **{name: value for name, value in rows[best_epoch - 1].items() if name.startswith("val/")},
-        "seconds": rows[-1]["seconds"],
-        "images_per_second": round(sum(row["images_per_second"] for row in rows) / len(rows), 1),
-        "peak_memory_mb": _peak_memory(hardware.device),
-        "device": hardware.device.type,
-        "precision": hardware.precision,
-        "threads": hardware.threads,
-        "workers": hardware.workers,
-        "batch_size": trainer.batch_size,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "parameters/trained": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-    }
+    return best_state, _report(run, rows, best_epoch, trainer.batch_size, hardware)
 
 
 def _prepare(model: nn.Module, task: Task, loader: DataLoader[Any], config: Config, hardware: Hardware) -> _Run:
@@ -156,10 +141,11 @@ def _step(run: _Run, images: list[Tensor], targets: list[Any], ids: list[str]) -
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):  # BatchNorm's, where a map is down to one pixel
             raise
-        raise TrainingError(f"this model cannot learn from batches of {len(images)}; set trainer.batch_size to 2 or more") from None
+        raise TrainingError(f"trainer.batch_size: this model needs at least 2, a batch has {len(images)}") from None
     except torch.OutOfMemoryError:
         raise TrainingError(
-            f"the GPU's memory is too small for batches of {len(images)}; try trainer.batch_size={max(1, len(images) // 2)}"
+            f"the GPU's memory is too small for batches of {len(images)}; "
+            f"try trainer.batch_size={max(1, len(images) // 2)}"
         ) from None
     if run.gradient_clip:
         run.accelerator.clip_grad_norm_(run.model.parameters(), run.gradient_clip)
@@ -169,6 +155,29 @@ def _step(run: _Run, images: list[Tensor], targets: list[Any], ids: list[str]) -
     run.average.update()
     run.steps += 1
     return {name: float(value.detach()) for name, value in {"loss": loss, **losses}.items()}
+
+
+def _report(
+    run: _Run, rows: list[dict[str, Any]], best_epoch: int, batch_size: int, hardware: Hardware
+) -> dict[str, Any]:
+    """Return what reports/train.json says of a run whose history is `rows`."""
+    parameters = list(run.model.parameters())
+    return {
+        "epochs": len(rows),
+        "steps": run.steps,
+        "best/epoch": best_epoch,
+        **{name: value for name, value in rows[best_epoch - 1].items() if name.startswith("val/")},
+        "seconds": rows[-1]["seconds"],
+        "images_per_second": round(sum(row["images_per_second"] for row in rows) / len(rows), 1),
+        "peak_memory_mb": _peak_memory(hardware.device),
+        "device": hardware.device.type,
+        "precision": hardware.precision,
+        "threads": hardware.threads,
+        "workers": hardware.workers,
+        "batch_size": batch_size,
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "parameters/trained": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    }
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -1,5 +1,7 @@
 """The pretrain stage: starting weights from wherever the configuration says, training them here if need be."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from PIL import Image
@@ -49,36 +51,47 @@ def classify_crops(pretrain: Classify, config: Config, folder: Folder) -> Starti
     except RuntimeError:
         raise ConfigError(f"pretrain.crop_size: {pretrain.crop_size} is too small for {config.model.name}") from None
     head = nn.Linear(width, len(folder.classes)).to(device)
-    optimizer = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=pretrain.lr)
-    batches = max(1, len(crops) // pretrain.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, pretrain.lr, total_steps=batches * pretrain.max_epochs)
-    random = np.random.default_rng(config.seed)
+
+    def name(indices: np.ndarray) -> Tensor:
+        images = (crops[indices].float() / 255 - mean) / std
+        return head(_pooled(backbone, images.to(device)))
+
     backbone.train()
-    with bar("pretrain", batches * pretrain.max_epochs) as line:
-        for epoch in range(1, pretrain.max_epochs + 1):
-            right = 0
-            order = random.permutation(len(crops))[: batches * pretrain.batch_size]
-            for indices in np.array_split(order, batches):
-                images = ((crops[indices].float() / 255 - mean) / std).to(device)
-                truth = labels[indices].to(device)
-                logits = head(_pooled(backbone, images))
-                functional.cross_entropy(logits, truth).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                schedule.step()
-                right += int((logits.argmax(1) == truth).sum())
-                line.note(f"epoch {epoch}/{pretrain.max_epochs}")
-                line.advance()
+    accuracy = _teach(name, [*backbone.parameters(), *head.parameters()], labels.to(device), pretrain, config.seed)
     state = {f"backbone.{name}": value.detach().cpu() for name, value in backbone.state_dict().items()}
     origin = {
         "source": "classify",
         "name": f"{config.model.name} backbone, trained on the crops of the train split",
         "crops": len(crops),
         "epochs": pretrain.max_epochs,
-        "accuracy": right / len(order),
+        "accuracy": accuracy,
         "licence": "as the data set's owner says",
     }
     return StartingWeights(state, (), origin)
+
+
+def _teach(
+    name: Callable[[np.ndarray], Tensor], parameters: list[nn.Parameter], labels: Tensor, pretrain: Classify, seed: int
+) -> float:
+    """Train `name`, which gives the logits of the crops at some indices; return the last epoch's accuracy."""
+    optimizer = torch.optim.AdamW(parameters, lr=pretrain.lr)
+    batches = max(1, len(labels) // pretrain.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, pretrain.lr, total_steps=batches * pretrain.max_epochs)
+    random = np.random.default_rng(seed)
+    with bar("pretrain", batches * pretrain.max_epochs) as line:
+        for epoch in range(1, pretrain.max_epochs + 1):
+            right = 0
+            order = random.permutation(len(labels))[: batches * pretrain.batch_size]
+            for indices in np.array_split(order, batches):
+                logits = name(indices)
+                functional.cross_entropy(logits, labels[indices]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                right += int((logits.argmax(1) == labels[indices]).sum())
+                line.note(f"epoch {epoch}/{pretrain.max_epochs}")
+                line.advance()
+    return right / len(order)
 
 
 def _pooled(backbone: nn.Module, images: Tensor) -> Tensor:
@@ -88,7 +101,7 @@ def _pooled(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def _crops(folder: Folder, side: int) -> tuple[Tensor, Tensor]:
-    """Return the objects of the train split, cut out and resized: `(N, 3, side, side)` uint8, and their classes `(N,)`."""
+    """Return the train split's objects, cut out and resized: `(N, 3, side, side)` uint8, and their classes `(N,)`."""
     crops, labels = [], []
     for record in folder.records("train"):
         picture = open_rgb(folder, record)

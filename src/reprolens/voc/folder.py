@@ -108,4 +108,4 @@ def _lines(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: not found; run the convert stage (dvc repro -f convert)") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; run the convert stage again (dvc repro -f convert)") from None
-    return tuple(line for line in text.split("\n") if line)  # str.splitlines would split names at rarer separators
+    return tuple(line for line in text.splitlines() if line)

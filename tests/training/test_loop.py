@@ -1,0 +1,191 @@
+"""The training loop: what it repeats, keeps, writes and refuses."""
+
+import csv
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reprolens.config import Config
+from reprolens.errors import TrainingError, WeightsError
+from reprolens.models import build
+from reprolens.models.freezing import backbone_stages
+from reprolens.models.weights import StartingWeights, save_starting_weights
+from reprolens.training.detection import train_detector
+from reprolens.voc import Folder
+
+Compose = Callable[..., Config]
+Weights = dict[str, Tensor]
+Trained = tuple[Weights, dict[str, Any], list[dict[str, str]]]
+Train = Callable[..., Trained]
+
+
+class Script:
+    """A measure that says what it is told to, and keeps the weights that it was shown."""
+
+    def __init__(self, *values: float) -> None:
+        self.values, self.shown = values, list[Weights]()
+
+    def __call__(self, model: nn.Module, batches: Iterable[Any], classes: tuple[str, ...]) -> Mapping[str, float]:
+        self.shown.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"map50": 0.5, "map": self.values[len(self.shown) - 1]}
+
+
+@pytest.fixture
+def train(digits: Folder, initial: Path, tmp_path: Path) -> Train:
+    """Return a trainer of a configuration: the weights that it keeps, the report and the history's rows."""
+
+    def run(config: Config, measure: Any = None, weights: Path = initial) -> Trained:
+        history = tmp_path / "history.csv"
+        state, report = train_detector(config, digits, weights, history, measure or Script(*range(100)))
+        with history.open(newline="", encoding="utf-8") as file:
+            return state, report, list(csv.DictReader(file))
+
+    return run
+
+
+def _equal(first: Weights, second: Weights) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _timeless(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
+
+
+def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(train: Train, configure: Compose) -> None:
+    first, again, parallel = (train(configure(f"trainer.workers={workers}")) for workers in (0, 0, 2))
+    for other in (again, parallel):
+        assert _equal(first[0], other[0])
+        assert _timeless(first[2]) == _timeless(other[2])
+    assert not _equal(first[0], train(configure("seed=2"))[0])
+
+
+def test_the_weights_of_the_best_epoch_are_kept(train: Train, configure: Compose) -> None:
+    measure = Script(0.1, 0.9, 0.3)
+    state, report, rows = train(configure("trainer.max_epochs=3"), measure)
+    assert [_equal(state, shown) for shown in measure.shown] == [False, True, False]
+    assert (report["best/epoch"], report["epochs"], report["val/map"], report["val/map50"]) == (2, 3, 0.9, 0.5)
+    assert [float(row["val/map"]) for row in rows] == [0.1, 0.9, 0.3]
+
+
+def test_of_equally_good_epochs_the_first_is_kept(train: Train, configure: Compose) -> None:
+    assert train(configure(), Script(0.0, 0.0))[1]["best/epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("patience", "every", "values", "epochs"),
+    [
+        (2, 1, (0.1, 0.5, 0.4, 0.5, 0.9), 4),
+        (1, 2, (0.5, 0.4, 0.9), 4),
+        ("null", 1, (0.5, 0.4, 0.3, 0.2, 0.1, 0.0), 6),
+    ],
+)
+def test_patience_counts_the_evaluations_since_the_best(
+    patience: object, every: int, values: tuple[float, ...], epochs: int, train: Train, configure: Compose
+) -> None:
+    knobs = ["trainer.max_epochs=6", "trainer.batch_size=16", f"trainer.evaluate_every={every}"]
+    _, report, rows = train(configure(*knobs, f"trainer.patience={patience}"), Script(*values))
+    assert report["epochs"] == len(rows) == epochs
+
+
+def test_the_history_has_a_row_an_epoch_and_empty_cells_where_nothing_was_evaluated(
+    train: Train, configure: Compose
+) -> None:
+    knobs = ["trainer.max_epochs=3", "trainer.evaluate_every=2", "optimizer.lr=1e-3", "schedule.final_factor=0.5"]
+    _, report, rows = train(configure(*knobs), Script(0.2, 0.1))
+    parts = {"classification", "bbox_regression", "bbox_ctrness"}
+    assert set(rows[0]) == {
+        *("epoch", "global_step", "lr", "train/loss", *(f"train/{part}" for part in parts)),
+        *("images_per_second", "val/map50", "val/map", "seconds"),
+    }
+    assert list(rows[0])[:4] == ["epoch", "global_step", "lr", "train/loss"]
+    assert [(row["epoch"], row["global_step"]) for row in rows] == [("1", "4"), ("2", "8"), ("3", "12")]
+    assert [row["val/map"] for row in rows] == ["", "0.2", "0.1"]  # the last epoch always counts
+    for row in rows:
+        assert float(row["train/loss"]) == pytest.approx(sum(float(row[f"train/{part}"]) for part in parts), rel=1e-4)
+    rates = [float(row["lr"]) for row in rows]
+    assert 1e-3 > rates[0] > rates[1] > rates[2] > 0.5e-3
+    assert (report["steps"], report["best/epoch"]) == (12, 2)
+
+
+def test_two_epochs_make_the_loss_smaller(train: Train, configure: Compose) -> None:
+    rows = train(configure("augment=none", "optimizer.lr=2e-3"))[2]
+    assert float(rows[1]["train/loss"]) < 0.9 * float(rows[0]["train/loss"])
+
+
+def test_a_loss_that_is_not_finite_names_the_pictures(train: Train, configure: Compose, digits: Folder) -> None:
+    with pytest.raises(TrainingError) as caught:
+        train(configure("optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip=0", "schedule.warmup_epochs=0"))
+    message = str(caught.value)
+    assert "the loss is not finite at step 2" in message
+    assert "lower optimizer.lr" in message
+    assert sum(id in message for id in digits.splits["train"]) == 4  # the batch
+    assert "\n" not in message
+
+
+def test_without_averaging_the_weights_kept_are_the_model_s_own(train: Train, configure: Compose) -> None:
+    averaged, own = (train(configure(f"trainer.ema_decay={decay}"))[0] for decay in (0.9, 0.0))
+    assert averaged.keys() == own.keys()
+    assert not _equal(averaged, own)
+
+
+def test_clipping_bounds_how_far_a_step_goes(train: Train, configure: Compose, digits: Folder, initial: Path) -> None:
+    sgd = ["optimizer=sgd", "optimizer.lr=1", "optimizer.momentum=0", "optimizer.weight_decay=0", "schedule=constant"]
+    config = configure(*sgd, "schedule.warmup_epochs=0", "trainer.ema_decay=0", "trainer.gradient_clip=1e-3")
+    torch.manual_seed(config.seed)
+    before = dict(build(config.model, len(digits.classes)).named_parameters())
+    state, report, _ = train(config)
+    moved = torch.stack([(state[name] - value.detach()).norm() for name, value in before.items()]).norm()
+    assert 0 < moved <= report["steps"] * 1e-3 * 1.01
+
+
+def test_each_training_has_the_precision_asked_for_whatever_an_earlier_one_had(
+    train: Train, configure: Compose
+) -> None:
+    single = train(configure())[0]
+    half, report, _ = train(configure("trainer.precision=bf16"))
+    assert report["precision"] == "bf16"
+    assert not _equal(half, single)
+    assert all(bool(value.isfinite().all()) and value.dtype == single[name].dtype for name, value in half.items())
+    assert _equal(train(configure())[0], single)
+
+
+def test_what_last_layers_holds_still_comes_out_bit_equal(
+    train: Train, configure: Compose, digits: Folder, tmp_path: Path
+) -> None:
+    config = configure("transfer=last_layers", "transfer.trainable_stages=2")
+    source = build(config.model, len(digits.classes))
+    save_starting_weights(tmp_path / "initial.pt", StartingWeights(source.state_dict(), (), {}))
+    state, report, _ = train(config, weights=tmp_path / "initial.pt")
+    names = {id(value): name for name, value in source.state_dict(keep_vars=True).items()}
+    held = [
+        names[id(value)]
+        for stage in backbone_stages(source)[:-2]
+        for value in stage.state_dict(keep_vars=True).values()
+    ]
+    assert [name for name in held if not torch.equal(state[name], source.state_dict()[name])] == []
+    assert not _equal(state, source.state_dict())
+    assert report["parameters/trained"] < report["parameters"]
+
+
+def test_the_report_says_what_of_the_starting_weights_entered(train: Train, configure: Compose, tmp_path: Path) -> None:
+    config = configure()
+    other = build(config.model, 3).state_dict()
+    save_starting_weights(tmp_path / "initial.pt", StartingWeights(other, (), {}))
+    report = train(config, weights=tmp_path / "initial.pt")[1]
+    heads = [f"head.classification_head.cls_logits.{kind}" for kind in ("bias", "weight")]
+    assert (report["weights/mismatched"], report["mismatched_tensors"]) == (2, heads)
+    assert (report["weights/kept"], report["weights/new"]) == (len(other) - 2, 0)
+
+
+def test_a_single_picture_a_batch_is_refused_where_a_map_is_one_pixel(train: Train, configure: Compose) -> None:
+    with pytest.raises(TrainingError, match=r"trainer\.batch_size: this model needs at least 2"):
+        train(configure("model=ssdlite320_mobilenet_v3_large", "trainer.batch_size=1"))
+
+
+def test_missing_starting_weights_are_named(train: Train, configure: Compose, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"absent\.pt: there is no such file"):
+        train(configure(), weights=tmp_path / "absent.pt")

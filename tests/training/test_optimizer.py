@@ -1,0 +1,106 @@
+"""Rates and decays: who gets which, and when."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from reprolens.config import AdamW, Constant, Cosine, Full, LastLayers, NewHead, Sgd
+from reprolens.training.optimizer import build_optimizer, build_schedule, rate_factor
+
+ADAMW = AdamW("adamw", 1e-2, 0.05, [0.8, 0.95])
+SGD = Sgd("sgd", 1e-2, 5e-4, 0.9, True)
+FULL = Full("full", 0.1)
+
+
+class _Detector(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.head = nn.Sequential(nn.Conv2d(4, 2, 1), nn.GroupNorm(1, 2))
+
+
+def _options(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:
+    """Return the rate and the decay of every parameter that the optimizer moves."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    given = [
+        (names[id(p)], (group["lr"], group["weight_decay"]))
+        for group in optimizer.param_groups
+        for p in group["params"]
+    ]
+    assert len({name for name, _ in given}) == len(given)
+    return dict(given)
+
+
+@pytest.mark.parametrize("config", [ADAMW, SGD])
+def test_norms_and_biases_are_not_decayed_and_the_backbone_has_its_own_rate(config: AdamW | Sgd) -> None:
+    model = _Detector()
+    options = _options(model, build_optimizer(model, config, FULL))
+    decay = config.weight_decay
+    assert {name: pytest.approx(pair) for name, pair in options.items()} == {
+        "backbone.0.weight": (1e-3, decay),
+        "backbone.0.bias": (1e-3, 0.0),
+        "backbone.1.weight": (1e-3, 0.0),
+        "backbone.1.bias": (1e-3, 0.0),
+        "head.0.weight": (1e-2, decay),
+        "head.0.bias": (1e-2, 0.0),
+        "head.1.weight": (1e-2, 0.0),
+        "head.1.bias": (1e-2, 0.0),
+    }
+
+
+def test_frozen_parameters_are_left_to_themselves() -> None:
+    model = _Detector()
+    model.backbone.requires_grad_(False)
+    options = _options(model, build_optimizer(model, ADAMW, LastLayers("last_layers", 1.0, 0)))
+    assert all(name.startswith("head.") for name in options)
+
+
+def test_a_new_head_has_one_rate() -> None:
+    model = _Detector()
+    assert {rate for rate, _ in _options(model, build_optimizer(model, ADAMW, NewHead("new_head"))).values()} == {1e-2}
+
+
+def test_the_knobs_of_both_optimizers_arrive() -> None:
+    adamw, sgd = build_optimizer(_Detector(), ADAMW, FULL), build_optimizer(_Detector(), SGD, FULL)
+    assert adamw.param_groups[0]["betas"] == (0.8, 0.95)
+    assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["nesterov"]) == (0.9, True)
+    plain = build_optimizer(_Detector(), Sgd("sgd", 1e-2, 0.0, 0.0, True), FULL)
+    assert not plain.param_groups[0]["nesterov"]  # torch refuses it without momentum
+
+
+def test_the_warm_up_is_a_straight_line_that_ends_at_the_full_rate() -> None:
+    rates = [rate_factor(Cosine("cosine", 2.0, 0.1), step, 5, 100) for step in range(11)]
+    assert rates == pytest.approx([(step + 1) / 11 for step in range(11)])
+    assert rates[10] == 1.0
+
+
+def test_the_cosine_ends_at_its_final_factor_and_is_half_way_half_way() -> None:
+    config = Cosine("cosine", 0.0, 0.2)
+    rates = [rate_factor(config, step, 10, 100) for step in range(101)]
+    assert (rates[0], rates[50], rates[100]) == pytest.approx((1.0, 0.6, 0.2))
+    assert rates == sorted(rates, reverse=True)
+    expected = [0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * step / 100)) for step in range(101)]  # SGDR, equation 5
+    assert rates == pytest.approx(expected)
+
+
+def test_the_constant_rate_stays() -> None:
+    assert {rate_factor(Constant("constant", 1.0), step, 4, 40) for step in range(4, 41)} == {1.0}
+
+
+def test_a_warm_up_longer_than_the_training_never_reaches_the_full_rate() -> None:
+    rates = [rate_factor(Cosine("cosine", 50.0, 0.0), step, 5, 20) for step in range(20)]
+    assert rates == pytest.approx([(step + 1) / 21 for step in range(20)])
+
+
+def test_the_schedule_moves_every_group_by_the_same_factor() -> None:
+    model = _Detector()
+    optimizer = build_optimizer(model, ADAMW, FULL)
+    schedule = build_schedule(optimizer, Cosine("cosine", 1.0, 0.0), 4, 3)
+    for step in range(12):
+        rates = {round(group["lr"], 12) for group in optimizer.param_groups}
+        factor = rate_factor(Cosine("cosine", 1.0, 0.0), step, 4, 12)
+        assert rates == {round(1e-2 * factor, 12), round(1e-3 * factor, 12)}
+        optimizer.step()
+        schedule.step()
