@@ -1,7 +1,7 @@
 """Hydra's multirun over DVC reproductions: python -m pipelines.sweep -m model=a,b optimizer.lr=1e-3,3e-3
 
-Each combination is a trial in multirun/<sweep>/<n>/: its params.yaml and config.yaml, its reports, its log. Without `-m`:
-one trial. What a trial returns to the sweeper is `sweep.metric`.
+Each combination is a trial in multirun/<sweep>/<n>/: its params.yaml and config.yaml, its reports, its log. Without
+`-m`: one trial. What a trial returns to the sweeper is `sweep.metric`.
 """
 
 import sys

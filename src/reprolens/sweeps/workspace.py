@@ -17,8 +17,8 @@ from reprolens.files import write_text
 def make_workspace(root: Path, workspace: Path, config: Config) -> Config:
     """Fill `workspace` with what a reproduction of `config` needs and return the configuration as it holds there.
 
-    The data set's path becomes absolute where the data set is not among the files copied. The Weights & Biases folder is
-    the repository's, so that one folder holds the runs of all trials. Raises ConfigError outside a Git repository.
+    The data set's path becomes absolute where the data set is not among the files copied. The Weights & Biases folder
+    is the repository's, so that one folder holds the runs of all trials. Raises ConfigError outside a Git repository.
     """
     for name in _files(root):
         target = workspace / name
