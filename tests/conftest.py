@@ -1,5 +1,6 @@
 """What tests of several packages share: real data beside the repository, and a repository that a test may change."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as pipelines/stage.py does, before torch is loaded
 
 
 @pytest.fixture(scope="session")

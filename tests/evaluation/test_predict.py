@@ -30,7 +30,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     return read_folder(out)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Keep to one thread: small pictures gain little from more, and lose much beside another busy process."""
     threads = torch.get_num_threads()

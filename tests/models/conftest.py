@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SIDE = 64
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Keep to one thread: small pictures gain little from more, and lose much beside another busy process."""
     threads = torch.get_num_threads()
@@ -59,7 +59,7 @@ def lively(options: Callable[..., Model]) -> Callable[[str], nn.Module]:
             model.train()([torch.rand(3, SIDE, SIDE) for _ in range(4)], targets)
             for key, parameter in model.named_parameters():
                 if any(part in key for part in ("cls_logits", "classification_head.module_list", "cls_score")):
-                    parameter.add_(torch.randn(parameter.shape), alpha=0.2 if parameter.ndim > 1 else 1.0)
+                    parameter.add_(torch.randn(parameter.shape) / parameter[0].numel() ** 0.5)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         return model.eval()

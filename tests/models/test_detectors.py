@@ -120,7 +120,6 @@ def test_the_stages_of_the_backbone_are_disjoint_and_begin_at_the_picture(model:
     assert {id(p) for p in parameters} <= {id(p) for p in model.get_submodule("backbone").parameters()}
 
 
-@pytest.mark.slow
 def test_the_default_model_learns_four_pictures_by_heart(digits: Folder, options: Callable[..., Model]) -> None:
     torch.manual_seed(0)
     model = build(options("fcos_mobilenet_v2"), CLASSES).train()

@@ -64,7 +64,7 @@ def initial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Keep to one thread, and undo the process-wide settings that training makes."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

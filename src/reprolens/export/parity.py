@@ -86,8 +86,8 @@ def difference(
 ) -> Difference:
     """Pair the detections of a class that overlap nearly wholly, and return how far apart pairs are.
 
-    A detection without a partner counts only if its score is clearly above what decides whether it is kept at all:
-    `least_score`, or, where one side holds as many as it may (`most`), the lowest score there.
+    A detection without a partner counts only if its score is clearly above what decides whether the other side keeps
+    it at all: `least_score`, or, where the other side holds as many as it may (`most`), the lowest score there.
     """
     box, score, pairs = 0.0, 0.0, 0
     lonely: list[float] = []
@@ -104,10 +104,11 @@ def difference(
         pairs += 1
         box = max(box, float(np.abs(second.boxes[partner] - first.boxes[place]).max()))
         score = max(score, float(abs(second.scores[partner] - first.scores[place])))
-    lonely += second.scores[free].tolist()
-    lowest = [float(side.scores.min()) for side in (first, second) if len(side) >= most]
-    floor = max([least_score, *lowest]) + score_tolerance
-    return Difference(box, score, pairs, sum(value > floor for value in lonely))
+    unmatched = 0
+    for scores, other in ((np.array(lonely), second), (second.scores[free], first)):
+        cut = max(least_score, float(other.scores.min())) if len(other) >= most else least_score
+        unmatched += int((scores > cut + score_tolerance).sum())
+    return Difference(box, score, pairs, unmatched)
 
 
 def _run_torch(module: torch.nn.Module, image: NDArray[np.uint8]) -> Detections:

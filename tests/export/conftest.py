@@ -1,0 +1,138 @@
+"""One exported file of every model, at a small size that is no multiple of any stride, and pictures to show it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from reprolens.config import Digits, Export, Model
+from reprolens.convert import convert
+from reprolens.export.onnx import export_onnx
+from reprolens.loading.detection import open_rgb
+from reprolens.models import TrainedModel, build
+from reprolens.voc import Folder, read_folder
+
+ROOT = Path(__file__).parents[2]
+CLASSES = tuple(f"class {number}" for number in range(10))
+OPTIONS = Export(opset=20, parity_images=4, box_tolerance=0.1, score_tolerance=0.001)
+SIZES = [(80, 80), (50, 131), (240, 200)]
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model, the file made of it, and a session that runs the file."""
+
+    trained: TrainedModel
+    path: Path
+    session: onnxruntime.InferenceSession
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Keep to one thread: small pictures gain little from more, and lose much beside another busy process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, dict[str, Any]]:
+    """Return a VOC folder of a few small scenes of digits, and convert's report about it."""
+    config = Digits("digits", str(ROOT / "data" / "digits"), 80, 4, 2, 4, 1, 3, 16, 40, 50, 0.0)
+    out = tmp_path_factory.mktemp("digits") / "voc"
+    report = convert(config, 1, out)
+    return read_folder(out), report
+
+
+@pytest.fixture(scope="session")
+def digits(source: tuple[Folder, dict[str, Any]]) -> Folder:
+    return source[0]
+
+
+@pytest.fixture(scope="session")
+def pictures(digits: Folder) -> list[Pixels]:
+    """Return pictures `(H, W, 3)` of the sizes in `SIZES`."""
+    scenes = [open_rgb(digits, record) for record in digits.records("test")]
+    return [
+        np.asarray(scene.resize((width, height), Image.Resampling.BICUBIC))
+        for scene, (height, width) in zip(scenes, SIZES, strict=False)
+    ]
+
+
+@pytest.fixture(scope="session")
+def lively(pictures: list[Pixels]) -> Callable[..., TrainedModel]:
+    """Return a builder of models that find many things with scores that differ, though untrained.
+
+    As they are built, BatchNorm's statistics fit nothing and all scores are about the same.
+    """
+
+    def make(name: str, **changes: Any) -> TrainedModel:
+        options = Model(**yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text(encoding="utf-8")))
+        if name != "ssd300_vgg16":
+            options = replace(options, image_size=[72, 88])
+        options = replace(options, **changes)
+        torch.manual_seed(7)
+        module = build(options, len(CLASSES))
+        norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 1.0
+        images = [torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255 for pixels in pictures]
+        targets = [{"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])} for _ in images]
+        with torch.no_grad():
+            module.train()(images, targets)
+            for key, parameter in module.named_parameters():
+                if any(part in key for part in ("cls_logits", "classification_head.module_list", "cls_score")):
+                    parameter.add_(torch.randn(parameter.shape) / parameter[0].numel() ** 0.5)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        return TrainedModel(module.eval(), options, CLASSES)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exported(
+    lively: Callable[..., TrainedModel], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Exported]:
+    """Return what gives a model's exported file; each is made once."""
+    made: dict[str, Exported] = {}
+
+    def give(name: str) -> Exported:
+        if name not in made:
+            trained, path = lively(name), tmp_path_factory.mktemp("onnx") / "model.onnx"
+            export_onnx(trained, OPTIONS, path)
+            made[name] = Exported(trained, path, _session(path))
+        return made[name]
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def options() -> Export:
+    """Return the export's options as conf/export/onnx.yaml has them, but for fewer pictures."""
+    return OPTIONS
+
+
+@pytest.fixture(scope="session")
+def open_session() -> Callable[[Path], onnxruntime.InferenceSession]:
+    """Return what loads an exported file to run on one thread."""
+    return _session
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

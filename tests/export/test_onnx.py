@@ -1,0 +1,166 @@
+"""The exported file is the trained model: same detections, on pictures of any size, of every family."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from reprolens.errors import ExportError
+from reprolens.evaluation import Detections
+from reprolens.export.onnx import export_onnx
+from reprolens.export.parity import Difference, difference, run_onnx
+from reprolens.models import TrainedModel, names
+
+Pixels = NDArray[np.uint8]
+Give = Callable[[str], Any]
+Lively = Callable[..., TrainedModel]
+FAMILIES = ["fcos_mobilenet_v2", "fasterrcnn_mobilenet_v3_large_fpn"]  # both of torch's exporters
+
+
+def _torch(trained: TrainedModel, image: Pixels) -> Detections:
+    with torch.inference_mode():
+        [found] = trained.module([torch.from_numpy(image.copy()).permute(2, 0, 1) / 255])
+    return Detections(found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy() - 1)
+
+
+def _gap(trained: TrainedModel, session: Any, image: Pixels) -> Difference:
+    options = trained.options
+    found = _torch(trained, image), run_onnx(session, image)
+    return difference(*found, options.score_threshold, options.detections_per_image, 1e-3)
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_file_finds_what_the_model_finds_in_pictures_of_any_size(
+    name: str, exported: Give, pictures: list[Pixels]
+) -> None:
+    it = exported(name)
+    assert len({image.shape for image in pictures}) == 3
+    for image in pictures:
+        gap = _gap(it.trained, it.session, image)
+        assert gap.unmatched == 0, gap
+        assert gap.matched >= 0.9 * it.trained.options.detections_per_image, gap
+        assert gap.box < 0.1, gap
+        assert gap.score < 1e-3, gap
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_file_speaks_of_pixels_of_the_picture_and_of_lines_of_labels(
+    name: str, exported: Give, pictures: list[Pixels]
+) -> None:
+    session = exported(name).session
+    [given] = session.get_inputs()
+    assert (given.name, given.type, given.shape[2]) == ("image", "tensor(uint8)", 3)
+    assert all(isinstance(side, str) for side in given.shape[:2])  # named, not fixed
+    assert [(out.name, out.type) for out in session.get_outputs()] == [
+        ("boxes", "tensor(float)"),
+        ("scores", "tensor(float)"),
+        ("labels", "tensor(int64)"),
+    ]
+    for image in pictures:
+        boxes, scores, labels = session.run(None, {"image": image})
+        assert (boxes.shape, labels.shape) == ((len(scores), 4), (len(scores),))
+        assert (np.diff(scores) <= 0).all()
+        assert set(labels) <= set(range(10))
+        assert boxes.min() >= 0
+        assert boxes[:, [0, 2]].max() <= image.shape[1] + 1e-3
+        assert boxes[:, [1, 3]].max() <= image.shape[0] + 1e-3
+        assert boxes[:, 2].max() > 0.7 * image.shape[1]
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_file_names_nothing_of_the_machine_that_made_it(name: str, exported: Give) -> None:
+    model = onnx.load(exported(name).path)
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")  # numbers, which may by chance spell anything
+    content = model.SerializeToString()
+    repository, home = Path(__file__).parents[2], Path.home()
+    traces = [str(repository), f"{home}/", sys.prefix, "site-packages", "reprolens/export", ".py"]
+    assert [trace for trace in traces if trace.encode() in content] == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_same_model_gives_the_same_bytes(
+    name: str, exported: Give, lively: Lively, options: Any, tmp_path: Path
+) -> None:
+    export_onnx(lively(name), options, tmp_path / "another name.onnx")
+    assert (tmp_path / "another name.onnx").read_bytes() == exported(name).path.read_bytes()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_where_nothing_is_found_the_arrays_are_empty(
+    name: str, lively: Lively, options: Any, open_session: Any, pictures: list[Pixels], tmp_path: Path
+) -> None:
+    export_onnx(lively(name, score_threshold=0.999), options, tmp_path / "model.onnx")
+    boxes, scores, labels = open_session(tmp_path / "model.onnx").run(None, {"image": pictures[0]})
+    assert (boxes.shape, scores.shape, labels.shape) == ((0, 4), (0,), (0,))
+    assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
+
+
+def test_a_two_stage_model_that_sees_nothing_in_noise_is_exported_whole(
+    lively: Lively, options: Any, open_session: Any, pictures: list[Pixels], tmp_path: Path
+) -> None:
+    # The older exporter follows one run on a picture of noise, in which a trained model finds nothing.
+    trained = lively("fasterrcnn_mobilenet_v3_large_fpn", score_threshold=0.3)
+    noise = torch.rand(1, 3, 72, 88, generator=torch.Generator().manual_seed(0))
+    _blind(trained.module, noise[0], torch.from_numpy(pictures[0].copy()).permute(2, 0, 1) / 255)
+    with torch.no_grad():
+        assert len(trained.module([noise[0]])[0]["scores"]) == 0
+    export_onnx(trained, options, tmp_path / "model.onnx")
+    session = open_session(tmp_path / "model.onnx")
+    for image in pictures:
+        gap = _gap(trained, session, image)
+        assert gap.unmatched == 0
+        assert gap.matched > 10
+
+
+@pytest.mark.parametrize(
+    ("opset", "changes"),
+    [
+        (18, {}),
+        (23, {"score_threshold": 1e-05, "nms_threshold": 1.0}),  # numbers that not every parser reads
+    ],
+)
+def test_the_operator_set_and_the_thresholds_asked_for_are_in_the_file(
+    opset: int,
+    changes: dict[str, float],
+    lively: Lively,
+    options: Any,
+    open_session: Any,
+    pictures: list[Pixels],
+    tmp_path: Path,
+) -> None:
+    trained = lively("fcos_mobilenet_v2", **changes)
+    export_onnx(trained, replace(options, opset=opset), tmp_path / "model.onnx")
+    versions = {entry.domain: entry.version for entry in onnx.load(tmp_path / "model.onnx").opset_import}
+    assert versions[""] == opset
+    assert _gap(trained, open_session(tmp_path / "model.onnx"), pictures[1]).unmatched == 0
+
+
+def test_a_family_without_an_export_is_refused_and_leaves_no_file(lively: Lively, options: Any, tmp_path: Path) -> None:
+    other = replace(lively("fcos_mobilenet_v2"), module=nn.Linear(1, 1))
+    with pytest.raises(ExportError, match="Linear: this family has no ONNX export yet"):
+        export_onnx(other, options, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _blind(module: nn.Module, unseen: torch.Tensor, seen: torch.Tensor) -> None:
+    """Make the second stage take for background whatever it sees in `unseen`, and hardly anything in `seen`."""
+    features: list[torch.Tensor] = []
+    hook = module.get_submodule("roi_heads.box_head").register_forward_hook(lambda _, __, out: features.append(out))
+    with torch.no_grad():
+        module([unseen])
+        module([seen])
+        hook.remove()
+        gap = features[0].mean(0) - features[1].mean(0)
+        high, low = (features[0] @ gap).min(), (features[1] @ gap).median()
+        last = module.get_submodule("roi_heads.box_predictor.cls_score")
+        last.get_parameter("weight")[0] += 800 * gap / (high - low)
+        last.get_parameter("bias")[0] -= 400 * (high + low) / (high - low)
