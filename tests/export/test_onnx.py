@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.utils
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -73,6 +75,20 @@ def test_the_file_speaks_of_pixels_of_the_picture_and_of_lines_of_labels(
         assert boxes[:, [0, 2]].max() <= image.shape[1] + 1e-3
         assert boxes[:, [1, 3]].max() <= image.shape[0] + 1e-3
         assert boxes[:, 2].max() > 0.7 * image.shape[1]
+
+
+def test_the_file_shows_the_network_the_pixels_that_it_was_trained_on(
+    exported: Give, pictures: list[Pixels], tmp_path: Path
+) -> None:
+    it = exported("fcos_mobilenet_v2")
+    onnx.utils.extract_model(it.path, tmp_path / "before.onnx", ["image"], ["pixels"])
+    before = onnxruntime.InferenceSession(tmp_path / "before.onnx", providers=["CPUExecutionProvider"])
+    transform = it.trained.module.transform
+    noise = np.random.default_rng(0).integers(0, 256, (211, 190, 3), dtype=np.uint8)
+    for image in (*pictures, noise):
+        [seen] = before.run(["pixels"], {"image": image})
+        expected, _ = transform.resize(torch.from_numpy(image.copy()).permute(2, 0, 1) / 255)
+        assert np.abs(seen[0] - expected.numpy()).max() < 1e-4  # at the edges too
 
 
 @pytest.mark.parametrize("name", names())
