@@ -52,7 +52,11 @@ def _models(options: argparse.Namespace) -> None:
 
     from reprolens.models.registry import get, names
 
-    table = Table("model", "paper", "licence", "published backbone weights")
+    table = Table(box=None)
+    table.add_column("model", no_wrap=True)
+    table.add_column("paper", no_wrap=True)
+    table.add_column("licence", no_wrap=True)
+    table.add_column("published backbone weights", overflow="fold")
     for name in names():
         entry = get(name)
         table.add_row(name, entry.paper, entry.licence, entry.backbone_weights)
