@@ -20,17 +20,17 @@ from reprolens.sweeps import run_trial
 
 @hydra.main(version_base="1.3", config_path=str(ROOT), config_name="params")
 def main(node: DictConfig) -> float:
-    config = validate(OmegaConf.masked_copy(node, [str(key) for key in node if key != "experiment"]))
-    folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-    value = run_trial(ROOT, folder, config)
+    try:
+        config = validate(OmegaConf.masked_copy(node, [str(key) for key in node if key != "experiment"]))
+        folder = Path(HydraConfig.get().runtime.output_dir).resolve()
+        value = run_trial(ROOT, folder, config)
+    except ReprolensError as error:  # here, because Hydra would make a traceback of it
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     print(f"{folder.relative_to(ROOT)}: {config.sweep.metric} {value:.4f}", flush=True)
     return value
 
 
 if __name__ == "__main__":
     sys.argv += [search_path(ROOT), "hydra.run.dir=multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}/0"]
-    try:
-        main()
-    except ReprolensError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    main()

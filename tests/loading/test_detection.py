@@ -87,9 +87,10 @@ def test_loading_leaves_the_global_random_state_alone(rectangles: Folder) -> Non
 @pytest.mark.parametrize("other", [{"seed": 6}, {"epoch": 2}, {"index": 1}])
 def test_another_seed_epoch_or_picture_is_another_draw(other: dict[str, int], rectangles: Folder) -> None:
     here = {"seed": 5, "epoch": 1, "index": 0} | other
-    flips = replace(NONE, affine=1.0, max_translation=0.3)
-    first = _pictures(rectangles, flips)[1, 0][0]
-    second = _pictures(rectangles, flips, seed=here["seed"])[here["epoch"], here["index"]][0]
+    twins = replace(rectangles, splits={"train": ("train_0", "train_0")})  # so that only the draw differs
+    moved = replace(NONE, affine=1.0, max_translation=0.3)
+    first = _pictures(twins, moved)[1, 0][0]
+    second = _pictures(twins, moved, seed=here["seed"])[here["epoch"], here["index"]][0]
     assert not torch.equal(first, second)
 
 

@@ -1,5 +1,6 @@
 """The moving average of the weights against its formula, number by number."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -24,11 +25,12 @@ def _steps(model: nn.Module, average: ExponentialMovingAverage, count: int) -> l
     return states
 
 
-def test_the_average_is_that_of_the_formula() -> None:
+@pytest.mark.parametrize("steps", [1, 2, 7, 150])
+def test_the_average_is_that_of_the_formula(steps: int) -> None:
     model = _model()
     expected = {name: value.double().clone() for name, value in model.state_dict().items()}
     average = ExponentialMovingAverage(model, 0.9)
-    for step, state in enumerate(_steps(model, average, 200), start=1):
+    for step, state in enumerate(_steps(model, average, steps), start=1):
         decay = min(0.9, (1 + step) / (10 + step))
         for name, value in state.items():
             expected[name] = value if "num_batches" in name else decay * expected[name] + (1 - decay) * value
