@@ -50,7 +50,7 @@ def _found(model: nn.Module, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
         return model.eval()(pictures)
 
 
-@pytest.mark.parametrize("counts", [(3, 1), (2, 0), (0, 0)])
+@pytest.mark.parametrize("counts", [(3, 0), (0, 0)])
 def test_losses_and_the_gradients_of_all_parameters_are_finite(model: nn.Module, counts: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model.zero_grad()
