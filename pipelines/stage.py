@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
-    """Run a stage and print the line it returns.
+    """Run a stage and print the line it returns, if it has something to say.
 
     A user's error ends in one line and exit status 2; `--debug` shows where it was raised.
     """
@@ -31,7 +31,8 @@ def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
     os.chdir(ROOT)
     warnings.filterwarnings("ignore", module=r"(torch|torchvision|onnxscript|accelerate|copyreg)")
     try:
-        print(main())
+        if line := main():
+            print(line)
     except ReprolensError as error:
         if "--debug" in argv:
             raise

@@ -7,20 +7,34 @@ from reprolens.config import load
 from reprolens.evaluation.predict import validation_metrics
 from reprolens.files import write_json
 from reprolens.models import save_trained
+from reprolens.training.checkpoint import discard_checkpoints
 from reprolens.training.detection import train_detector
+from reprolens.training.processes import launch, place
 from reprolens.voc import read_folder
 
 
 def main() -> str:
     config = load(Path("config.yaml"))
+    if launch("pipelines.train", config.trainer.processes):
+        return ""  # the first of them has done the rest
     folder = read_folder(Path("data/voc"))
-    state, report = train_detector(
-        config, folder, Path("weights/initial.pt"), Path("reports/history.csv"), validation_metrics
+    trained = train_detector(
+        config,
+        folder,
+        Path("weights/initial.pt"),
+        Path("reports/history.csv"),
+        validation_metrics,
+        Path(".checkpoints"),
     )
-    save_trained(Path("weights/model.pt"), state, config.model, folder.classes)
+    if place()[0] > 0:
+        return ""
+    report = trained.report
+    save_trained(Path("weights/model.pt"), trained.state, config.model, folder.classes)
     write_json(Path("reports/train.json"), report)
+    if trained.checkpoints:
+        discard_checkpoints(trained.checkpoints)
     return (
-        f"train: best epoch {report['best/epoch']} of {report['epochs']}, val mAP {report['val/map']:.3f}, "
+        f"train: epoch {report['kept/epoch']} of {report['epochs']}, val mAP {report['val/map']:.3f}, "
         f"mAP50 {report['val/map50']:.3f}, {report['seconds']:.0f} s"
     )
 

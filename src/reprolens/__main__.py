@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from reprolens import __version__
-from reprolens.errors import ReprolensError
+from reprolens.errors import ConfigError, ReprolensError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +35,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     compose.set_defaults(command=_compose)
 
+    inspect = commands.add_parser("inspect", help="show what augmentation makes of a data set's pictures")
+    inspect.add_argument("path", nargs="?", type=Path, default=Path("data/voc"), help="VOC folder (data/voc)")
+    inspect.add_argument("--augment", action="store_true", help="write a contact sheet, a row for each choice")
+    inspect.add_argument("--choice", nargs="+", metavar="NAME", help="choices of conf/augment to show (all)")
+    inspect.add_argument("--out", type=Path, default=Path("augment.png"), metavar="FILE.png", help="(augment.png)")
+    inspect.add_argument("--seed", type=int, metavar="N", help="seed of the draws (the experiment's)")
+    inspect.set_defaults(command=_inspect)
+
     models = commands.add_parser("models", help="list the models with their papers, licences and published weights")
     models.set_defaults(command=_models)
     return parser
@@ -44,6 +52,30 @@ def _compose(options: argparse.Namespace) -> None:
     from reprolens.config.compose import compose, to_yaml
 
     print(to_yaml(compose(Path(), options.overrides)), end="")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from reprolens.config.compose import compose
+
+    if not options.augment:
+        raise ConfigError("inspect: nothing to show; add --augment for a contact sheet of augmented pictures")
+    if options.seed is not None and options.seed < 0:
+        raise ConfigError(f"--seed {options.seed}: must be at least 0")
+    if options.out.suffix != ".png":
+        raise ConfigError(f"--out {options.out}: the sheet is a PNG; give a name that ends in .png")
+    config = compose(Path())
+    menu = {path.stem for path in Path("conf/augment").glob("*.yaml")}
+    names = options.choice or sorted(menu, key=lambda name: (name != "none", name))
+    choices = {name: compose(Path(), [f"augment={name}"]).augment for name in names}
+
+    from reprolens.loading import open_index
+    from reprolens.loading.sheet import draw_sheet
+    from reprolens.voc import read_folder
+
+    height, width = config.model.image_size
+    seed = config.seed if options.seed is None else options.seed
+    draw_sheet(open_index(read_folder(options.path)), choices, (height, width), seed, options.out)
+    print(f"inspect: {len(choices)} choices of augmentation on pictures of {options.path} ({options.out})")
 
 
 def _models(options: argparse.Namespace) -> None:

@@ -1,16 +1,18 @@
 """What transfer learning holds still stays still, to the bit; the rest moves."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
-from reprolens.config import Full, LastLayers, Model, NewHead
+from reprolens.config import Full, LastLayers, Model, NewHead, Transfer
 from reprolens.errors import TrainingError
 from reprolens.models import build
-from reprolens.models.freezing import backbone_stages, freeze, train_mode
-from reprolens.models.weights import Match
+from reprolens.models.freezing import backbone_stages, ever_trainable, freeze, set_trainable, train_mode
+from reprolens.models.weights import Match, StartingWeights, load_starting_weights, save_starting_weights
 
 NAMES = ["fcos_mobilenet_v2", "ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn_v2"]
 NOTHING = Match((), (), ())
@@ -28,6 +30,17 @@ def _step(model: nn.Module) -> None:
     optimizer.step()
 
 
+def _trained(model: nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _trained_stages(model: nn.Module) -> list[bool]:
+    """Tell of each stage of the backbone whether it is trained; a stage that is so in part has no place here."""
+    stages = [{parameter.requires_grad for parameter in stage.parameters()} for stage in backbone_stages(model)]
+    assert all(len(stage) == 1 for stage in stages)
+    return [stage == {True} for stage in stages]
+
+
 def _state(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in model.state_dict().items()}
 
@@ -37,7 +50,7 @@ def test_last_layers_leaves_early_stages_and_their_statistics_as_they_were(
     name: str, options: Callable[..., Model]
 ) -> None:
     model = build(options(name), 2)
-    freeze(model, LastLayers("last_layers", 1.0, 2), NOTHING)
+    freeze(model, LastLayers("last_layers", 1.0, 2, None), NOTHING)
     stages = backbone_stages(model)
     held, moving = stages[:-2], stages[-2:]
     before = [_state(stage) for stage in stages]
@@ -54,8 +67,8 @@ def test_last_layers_trains_as_many_stages_as_asked(
     stages: int, expected: int | None, options: Callable[..., Model]
 ) -> None:
     model = build(options("fcos_mobilenet_v2"), 2)
-    freeze(model, LastLayers("last_layers", 1.0, stages), NOTHING)
-    trained = [any(p.requires_grad for p in stage.parameters()) for stage in backbone_stages(model)]
+    freeze(model, LastLayers("last_layers", 1.0, stages, None), NOTHING)
+    trained = _trained_stages(model)
     assert sum(trained) == (len(trained) if expected is None else expected)
     assert trained == sorted(trained)  # the last ones, not the first
     assert all(parameter.requires_grad for parameter in model.get_submodule("head").parameters())
@@ -83,3 +96,130 @@ def test_a_new_head_where_the_weights_cover_all_is_refused(options: Callable[...
     model = build(options("fcos_mobilenet_v2"), 2)
     with pytest.raises(TrainingError, match=r"transfer: .*nothing is left to train"):
         freeze(model, NewHead("new_head"), Match(tuple(model.state_dict()), (), ()))
+
+
+def test_a_resnet_has_a_stem_with_its_normalisation_and_four_layers(options: Callable[..., Model]) -> None:
+    with torch.device("meta"):
+        model = build(options("fcos_resnet50_fpn"), 2)
+    body = model.get_submodule("backbone.body")
+    stem, *layers = backbone_stages(model)
+    assert layers == [body.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)]
+    assert {id(p) for p in stem.parameters()} == {
+        id(p) for name in ("conv1", "bn1") for p in body.get_submodule(name).parameters()
+    }
+
+
+# ---- a head for the same classes
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ("b", "a"), ("b", "c"), ("c",)], ids="-".join)
+def test_a_new_head_on_a_trained_detector_trains_what_names_the_classes_and_no_more(
+    classes: tuple[str, ...], options: Callable[..., Model], tmp_path: Path
+) -> None:
+    small = options("fcos_mobilenet_v2")
+    weights = StartingWeights(build(small, 2).state_dict(), ("a", "b"), {})
+    save_starting_weights(tmp_path / "initial.pt", weights)
+    model = build(small, len(classes))
+    match = load_starting_weights(tmp_path / "initial.pt", model, small, classes)
+    freeze(model, NewHead("new_head"), match)
+    assert _trained(model) == {f"head.classification_head.cls_logits.{kind}" for kind in ("weight", "bias")}
+    before = _state(model)
+    _step(model)
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == _trained(model)
+
+
+# ---- gradual unfreezing
+
+
+def test_gradual_unfreezing_trains_one_more_stage_after_every_so_many_epochs(options: Callable[..., Model]) -> None:
+    with torch.device("meta"):
+        model = build(options("ssdlite320_mobilenet_v3_large"), 2)
+    count = len(backbone_stages(model))
+    transfer = LastLayers("last_layers", 1.0, 1, 3)
+    for epoch in range(1, 3 * count + 4):
+        set_trainable(model, transfer, NOTHING, epoch)
+        expected = min(count, 1 + (epoch - 1) // 3)
+        assert _trained_stages(model) == [False] * (count - expected) + [True] * expected, epoch
+
+
+def test_what_is_trained_depends_on_the_epoch_alone_not_on_those_before(options: Callable[..., Model]) -> None:
+    with torch.device("meta"):
+        model = build(options("fcos_mobilenet_v2"), 2)
+        resumed = build(options("fcos_mobilenet_v2"), 2)
+    transfer = LastLayers("last_layers", 1.0, 0, 1)
+    for epoch in (1, 2, 7, 3, 40, 1):
+        set_trainable(model, transfer, NOTHING, epoch)
+        for parameter in resumed.parameters():
+            parameter.requires_grad_(epoch % 2 == 0)
+        set_trainable(resumed, transfer, NOTHING, epoch)
+        assert _trained(model) == _trained(resumed)
+
+
+def test_statistics_of_a_stage_follow_its_pictures_from_its_first_trained_epoch_on(
+    options: Callable[..., Model],
+) -> None:
+    model = build(options("fcos_mobilenet_v2"), 2)
+    transfer = LastLayers("last_layers", 1.0, 1, 1)
+    moved = []
+    for epoch in (1, 2):
+        set_trainable(model, transfer, NOTHING, epoch)
+        before = [_state(stage) for stage in backbone_stages(model)]
+        _step(model)
+        after = [stage.state_dict() for stage in backbone_stages(model)]
+        same = [all(torch.equal(new[key], old[key]) for key in old) for new, old in zip(after, before, strict=True)]
+        moved.append(same.count(False))
+        assert same == sorted(same, reverse=True)
+        counted = [key for key in before[-1] if key.endswith("num_batches_tracked")]
+        assert all(int(after[-1][key]) == epoch for key in counted)
+    assert moved == [1, 2]
+
+
+KEPT = Match(("backbone.body.0.0.weight", "backbone.body.0.1.weight", "backbone.body.0.1.bias"), (), ())
+
+
+@pytest.mark.parametrize(
+    "transfer",
+    [
+        Full("full", 1.0),
+        LastLayers("last_layers", 1.0, 2, None),
+        LastLayers("last_layers", 1.0, 2, 2),
+        LastLayers("last_layers", 1.0, 0, 1),
+        NewHead("new_head"),
+    ],
+    ids=str,
+)
+def test_the_optimizer_is_told_of_all_that_is_ever_trained_and_no_more(
+    transfer: Transfer, options: Callable[..., Model]
+) -> None:
+    with torch.device("meta"):
+        model = build(options("fcos_mobilenet_v2"), 2)
+    ever = set[str]()
+    for epoch in range(1, 60):
+        set_trainable(model, transfer, KEPT, epoch)
+        ever |= _trained(model)
+    assert ever_trainable(model, transfer, KEPT) == ever
+
+
+# ---- BatchNorm without parameters
+
+
+def test_statistics_of_a_normalisation_without_parameters_go_with_the_layer_before_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1),
+        nn.BatchNorm2d(4, affine=False),
+        FrozenBatchNorm2d(4),
+        nn.Conv2d(4, 4, 1),
+        nn.BatchNorm2d(4, affine=False),
+        FrozenBatchNorm2d(4),
+    )
+    model[0].requires_grad_(False)
+    before = _state(model)
+    train_mode(model)
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {"4.running_mean", "4.running_var", "4.num_batches_tracked"}
+    model.requires_grad_(True)
+    train_mode(model)
+    assert all(module.training for module in model)

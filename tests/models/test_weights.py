@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import mobilenet_v2, resnet50, vgg
+from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from reprolens.config import FileWeights, Model, Published
 from reprolens.errors import WeightsError
@@ -69,7 +70,7 @@ def test_the_packaged_weights_enter_the_default_model_bit_for_bit(
     weights = published_weights(AUTO, options(DEFAULT))
     save_starting_weights(tmp_path / "initial.pt", weights)
     model = build(options(DEFAULT), 10)
-    match = load_starting_weights(tmp_path / "initial.pt", model)
+    match = load_starting_weights(tmp_path / "initial.pt", model, options(DEFAULT), tuple("abcdefghij"))
     published, own = torch.load(packaged, weights_only=True), model.state_dict()
     # The last block of features serves classification only, and so does the classifier.
     body = {key: key.replace("features.", "backbone.body.") for key in published if key.startswith("features.")}
@@ -79,6 +80,7 @@ def test_the_packaged_weights_enter_the_default_model_bit_for_bit(
     assert set(match.kept) == set(body.values())
     assert match.mismatched == ()
     assert set(match.new) == set(own) - set(match.kept)
+    assert (match.head, match.classes_kept, match.classes_new) == ("none", (), tuple("abcdefghij"))
 
 
 def test_nothing_random_is_called_published(hub: Path, packaged: Path, options: Callable[..., Model]) -> None:
@@ -150,6 +152,30 @@ def test_published_weights_of_another_backbone_are_refused(
     _names(str(caught.value), other.weights, "does not fit", "ssdlite320_mobilenet_v3_large")
 
 
+def test_a_published_detector_gives_its_classes_by_torchvisions_names(
+    options: Callable[..., Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "ssdlite320_mobilenet_v3_large"
+    published = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)  # of COCO's 91 labels
+    torch.save(published.state_dict(), tmp_path / "coco.pth")
+    # The published file itself is not at hand, and no other has its hash; one of the same names and shapes stands in.
+    monkeypatch.setattr("reprolens.models.weights.fetch", lambda url: tmp_path / "coco.pth")
+    weights = published_weights(
+        Published("published", "SSDLite320_MobileNet_V3_Large_Weights.COCO_V1"), options(name, image_size=[320, 320])
+    )
+    assert len(weights.classes) == 90
+    assert (weights.classes[0], weights.classes[16], weights.classes[11]) == ("person", "cat", "")  # COCO has no 12
+    save_starting_weights(tmp_path / "initial.pt", weights)
+    model, classes = build(options(name), 4), ("cat", "N/A", "__background__", "person")
+    match = load_starting_weights(tmp_path / "initial.pt", model, options(name), classes)
+    assert (match.classes_kept, match.classes_new) == (("cat", "person"), ("N/A", "__background__"))
+    assert len(match.classes_dropped) == 78  # of COCO's 80
+    assert match.mismatched == ()
+    features = [torch.rand(1, channels, 2, 2) for channels in (672, 480, 512, 256, 256, 128)]
+    now, was = (detector.eval().get_submodule("head")(features)["cls_logits"] for detector in (model, published))
+    torch.testing.assert_close(now[..., [0, 1, 4]], was[..., [0, 17, 1]], rtol=1e-4, atol=1e-5)
+
+
 # ---- a file
 
 
@@ -167,7 +193,7 @@ def test_a_plain_state_dict_enters_the_model_whole(suffix: str, options: Callabl
     source, target = build(options(DEFAULT), 4), build(options(DEFAULT), 4)
     path = _state_on_file(source.state_dict(), tmp_path / f"weights{suffix}")
     save_starting_weights(tmp_path / "initial.pt", file_weights(FileWeights("file", str(path)), options(DEFAULT)))
-    match = load_starting_weights(tmp_path / "initial.pt", target)
+    match = load_starting_weights(tmp_path / "initial.pt", target, options(DEFAULT), ("a", "b", "c", "d"))
     assert (match.mismatched, match.new) == ((), ())
     assert all(torch.equal(target.state_dict()[key], value) for key, value in source.state_dict().items())
 
@@ -224,9 +250,10 @@ def test_a_file_of_which_nothing_fits_is_refused(
 
 def test_a_head_for_other_classes_is_left_out_and_listed(options: Callable[..., Model], tmp_path: Path) -> None:
     source, target = build(options(DEFAULT), 3), build(options(DEFAULT), 5)
-    save_starting_weights(tmp_path / "initial.pt", StartingWeights(source.state_dict(), (), {}))
+    path = _state_on_file(source.state_dict(), tmp_path / "other.pth")
+    save_starting_weights(tmp_path / "initial.pt", file_weights(FileWeights("file", str(path)), options(DEFAULT)))
     fresh = {key: value.clone() for key, value in target.state_dict().items()}
-    match = load_starting_weights(tmp_path / "initial.pt", target)
+    match = load_starting_weights(tmp_path / "initial.pt", target, options(DEFAULT), ("a", "b", "c", "d", "e"))
     heads = {f"head.classification_head.cls_logits.{kind}" for kind in ("weight", "bias")}
     assert set(match.mismatched) == heads
     assert match.new == ()
@@ -235,11 +262,27 @@ def test_a_head_for_other_classes_is_left_out_and_listed(options: Callable[..., 
     assert all(torch.equal(own[key], value) for key, value in source.state_dict().items() if key not in heads)
 
 
+def test_a_trained_model_gives_the_classes_that_a_new_data_set_shares(
+    options: Callable[..., Model], tmp_path: Path
+) -> None:
+    source, target = build(options(DEFAULT), 3), build(options(DEFAULT), 2)
+    bias = "head.classification_head.cls_logits.bias"
+    source.state_dict()[bias][1:] = torch.tensor([1.0, 2.0, 3.0])
+    save_trained(tmp_path / "model.pt", source.state_dict(), options(DEFAULT), ("x", "y", "z"))
+    larger = options(DEFAULT, image_size=[96, 96], score_threshold=0.4)
+    weights = file_weights(FileWeights("file", str(tmp_path / "model.pt")), larger)
+    save_starting_weights(tmp_path / "initial.pt", weights)
+    fresh = float(target.state_dict()[bias][1])
+    match = load_starting_weights(tmp_path / "initial.pt", target, larger, ("new", "y"))
+    assert (match.classes_kept, match.classes_new, match.classes_dropped) == (("y",), ("new",), ("x", "z"))
+    assert target.state_dict()[bias][1:].tolist() == [fresh, 2.0]
+
+
 def test_random_weights_leave_the_model_as_the_seed_made_it(options: Callable[..., Model], tmp_path: Path) -> None:
     save_starting_weights(tmp_path / "initial.pt", random_weights())
     model = build(options(DEFAULT), 2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    match = load_starting_weights(tmp_path / "initial.pt", model)
+    match = load_starting_weights(tmp_path / "initial.pt", model, options(DEFAULT), ("a", "b"))
     assert (match.kept, match.mismatched, set(match.new)) == ((), (), set(before))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -254,4 +297,4 @@ def test_the_same_starting_weights_give_the_same_bytes(tmp_path: Path) -> None:
 def test_what_the_pretrain_stage_did_not_write_is_refused(options: Callable[..., Model], tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "initial.pt")
     with pytest.raises(WeightsError, match="not written by the pretrain stage"):
-        load_starting_weights(tmp_path / "initial.pt", build(options(DEFAULT), 2))
+        load_starting_weights(tmp_path / "initial.pt", build(options(DEFAULT), 2), options(DEFAULT), ("a", "b"))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from reprolens.config import Trainer
-from reprolens.config.schema import Device, Precision
+from reprolens.config.training import Device, Precision
 from reprolens.errors import TrainingError
 from reprolens.training import choose_hardware
 

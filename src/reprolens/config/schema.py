@@ -7,7 +7,18 @@ which does not apply cannot be set. There are no defaults here: they live in con
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from reprolens.errors import ConfigError
+from reprolens.config.check import check
+from reprolens.config.training import (
+    AdamW,
+    Constant,
+    Cosine,
+    OneCycle,
+    Optimizer,
+    Schedule,
+    Sgd,
+    Step,
+    Trainer,
+)
 
 
 class Action(StrEnum):
@@ -17,23 +28,6 @@ class Action(StrEnum):
     drop = "drop"
     fix = "fix"
     keep = "keep"
-
-
-class Precision(StrEnum):
-    """Number format of the training arithmetic."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Device(StrEnum):
-    """Where the model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 class Mode(StrEnum):
@@ -49,12 +43,6 @@ class Direction(StrEnum):
 
     maximize = "maximize"
     minimize = "minimize"
-
-
-def check(condition: bool, key: str, rule: str) -> None:
-    """Raise ConfigError naming `key` and the `rule` it breaks unless `condition` holds."""
-    if not condition:
-        raise ConfigError(f"{key}: {rule}")
 
 
 # ---- data
@@ -190,10 +178,13 @@ class LastLayers:
     method: str
     backbone_lr_factor: float
     trainable_stages: int
+    unfreeze_every: int | None
 
     def __post_init__(self) -> None:
         check(self.backbone_lr_factor > 0, "transfer.backbone_lr_factor", "must be above 0")
         check(self.trainable_stages >= 0, "transfer.trainable_stages", "must be at least 0")
+        good = self.unfreeze_every is None or self.unfreeze_every > 0
+        check(good, "transfer.unfreeze_every", "must be at least 1 epoch, or null (never)")
 
 
 @dataclass(frozen=True)
@@ -218,93 +209,27 @@ class Augment:
     max_rotation: float
     max_translation: float
     scale: list[float]
+    resize_crop: float
+    resize_scale: list[float]
+    mosaic: float
+    mixup: float
+    copy_paste: float
+    mix_off_epochs: int
+    multi_scale: list[float]
+    min_visible: float
 
     def __post_init__(self) -> None:
-        for name in ("horizontal_flip", "vertical_flip", "photometric", "grayscale", "crop", "zoom_out", "affine"):
-            check(0 <= getattr(self, name) <= 1, f"augment.{name}", "is a probability, from 0 to 1")
+        for field in fields(self):
+            if field.type is float and not field.name.startswith(("max_", "min_")):
+                check(0 <= getattr(self, field.name) <= 1, f"augment.{field.name}", "is a probability, from 0 to 1")
         check(0 <= self.max_rotation <= 180, "augment.max_rotation", "must be from 0 to 180 degrees")
         check(0 <= self.max_translation <= 1, "augment.max_translation", "must be from 0 to 1")
-        good = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]
-        check(good, "augment.scale", "must be [least, most], both above 0")
-
-
-@dataclass(frozen=True)
-class AdamW:
-    name: str
-    lr: float
-    weight_decay: float
-    betas: list[float]
-
-    def __post_init__(self) -> None:
-        check(self.lr > 0, "optimizer.lr", "must be above 0")
-        check(self.weight_decay >= 0, "optimizer.weight_decay", "must be at least 0")
-        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        check(good, "optimizer.betas", "must be two numbers from 0 to below 1")
-
-
-@dataclass(frozen=True)
-class Sgd:
-    name: str
-    lr: float
-    weight_decay: float
-    momentum: float
-    nesterov: bool
-
-    def __post_init__(self) -> None:
-        check(self.lr > 0, "optimizer.lr", "must be above 0")
-        check(self.weight_decay >= 0, "optimizer.weight_decay", "must be at least 0")
-        check(0 <= self.momentum < 1, "optimizer.momentum", "must be from 0 to below 1")
-
-
-Optimizer = AdamW | Sgd
-
-
-@dataclass(frozen=True)
-class Cosine:
-    name: str
-    warmup_epochs: float
-    final_factor: float
-
-    def __post_init__(self) -> None:
-        check(self.warmup_epochs >= 0, "schedule.warmup_epochs", "must be at least 0")
-        check(0 <= self.final_factor <= 1, "schedule.final_factor", "must be from 0 to 1")
-
-
-@dataclass(frozen=True)
-class Constant:
-    name: str
-    warmup_epochs: float
-
-    def __post_init__(self) -> None:
-        check(self.warmup_epochs >= 0, "schedule.warmup_epochs", "must be at least 0")
-
-
-Schedule = Cosine | Constant
-
-
-@dataclass(frozen=True)
-class Trainer:
-    max_epochs: int
-    batch_size: int
-    gradient_clip: float
-    ema_decay: float
-    evaluate_every: int
-    patience: int | None
-    device: Device
-    precision: Precision
-    threads: int | None
-    workers: int | None
-    image_cache_mb: int
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "evaluate_every"):
-            check(getattr(self, name) > 0, f"trainer.{name}", "must be at least 1")
-        check(self.gradient_clip >= 0, "trainer.gradient_clip", "must be at least 0 (0: no clipping)")
-        check(0 <= self.ema_decay < 1, "trainer.ema_decay", "must be from 0 (no averaging) to below 1")
-        check(self.patience is None or self.patience > 0, "trainer.patience", "must be at least 1, or null")
-        check(self.threads is None or self.threads > 0, "trainer.threads", "must be at least 1, or null")
-        check(self.workers is None or self.workers >= 0, "trainer.workers", "must be at least 0, or null")
-        check(self.image_cache_mb >= 0, "trainer.image_cache_mb", "must be at least 0")
+        for name, most in (("scale", 100.0), ("resize_scale", 10.0), ("multi_scale", 4.0)):
+            span = getattr(self, name)
+            good = len(span) == 2 and 0.05 <= span[0] <= span[1] <= most
+            check(good, f"augment.{name}", f"must be [least, most], from 0.05 to {most:g}")
+        check(self.mix_off_epochs >= 0, "augment.mix_off_epochs", "must be at least 0")
+        check(0 <= self.min_visible <= 1, "augment.min_visible", "is a share, from 0 to 1")
 
 
 # ---- after training
@@ -389,6 +314,6 @@ VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
     ),
     "transfer": ("method", {"full": Full, "last_layers": LastLayers, "new_head": NewHead}),
     "optimizer": ("name", {"adamw": AdamW, "sgd": Sgd}),
-    "schedule": ("name", {"cosine": Cosine, "constant": Constant}),
+    "schedule": ("name", {"cosine": Cosine, "step": Step, "one_cycle": OneCycle, "constant": Constant}),
 }
 """Of each group with several kinds of choices: the key that tells them apart, and the schema of each kind."""

@@ -1,6 +1,6 @@
 """What a detector finds in the pictures of a split."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from reprolens.errors import DataError
 from reprolens.evaluation.detections import Detections, truth_of
 from reprolens.evaluation.evaluator import DetectionEvaluator, Results
 from reprolens.evaluation.report import Picture
-from reprolens.loading import EvaluationPictures, evaluation_loader
+from reprolens.loading import EvaluationPictures, evaluation_loader, open_index
 from reprolens.models import TrainedModel
 from reprolens.progress import track
 from reprolens.voc import Folder, Record
@@ -33,11 +33,17 @@ def detect(
 
 
 def validation_metrics(
-    model: nn.Module, batches: Iterable[tuple[list[Tensor], list[Record]]], classes: tuple[str, ...]
+    model: nn.Module,
+    batches: Iterable[tuple[list[Tensor], list[Record]]],
+    classes: tuple[str, ...],
+    gather: Callable[[list[tuple[Record, Detections]]], list[tuple[Record, Detections]]] = list,
 ) -> dict[str, float]:
-    """Return `map50` (VOC12) and `map` (COCO AP) of `model` on the pictures of `batches`; 0 where undefined."""
+    """Return `map50` (VOC12) and `map` (COCO AP) of `model` on the pictures of `batches`; 0 where undefined.
+
+    Where several processes have a share of the pictures each, `gather` joins what they found.
+    """
     evaluator = DetectionEvaluator(classes)
-    for record, detections in detect(model, batches):
+    for record, detections in gather(list(detect(model, batches))):
         evaluator.update(record.id, detections, truth_of(record, classes), (record.width, record.height))
     metrics = evaluator.compute().metrics
     return {"map50": metrics["voc12/map50"] or 0.0, "map": metrics["coco/ap"] or 0.0}
@@ -51,7 +57,9 @@ def evaluate_split(trained: TrainedModel, folder: Folder, options: Evaluate) -> 
     if trained.classes != folder.classes:
         raise DataError(f"{folder.root}: its classes are not the model's; run dvc repro train")
     trained.module.to("cuda" if torch.cuda.is_available() else "cpu")
-    batches = track(evaluation_loader(EvaluationPictures(folder, options.split), options.batch_size), "evaluate")
+    batches = track(
+        evaluation_loader(EvaluationPictures(open_index(folder), options.split), options.batch_size), "evaluate"
+    )
     evaluator, pictures = DetectionEvaluator(folder.classes, options.score_threshold), []
     for record, detections in detect(trained.module, batches):
         evaluator.update(record.id, detections, truth_of(record, folder.classes), (record.width, record.height))

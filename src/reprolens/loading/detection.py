@@ -1,83 +1,81 @@
 """Pictures with boxes for training and evaluation.
 
-A training picture is decoded and resized once and kept in memory within a bound. Each draw of augmentation is seeded by
-the run's seed, the epoch and the picture's index, so the same epoch gives the same pictures with any number of workers.
+A training picture is decoded and resized once and kept within a bound. Each draw of augmentation is seeded by the run's
+seed, the epoch and the picture's index, so the same epoch gives the same pictures with any number of workers.
 """
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import tv_tensors
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
-from reprolens.errors import DataError
-from reprolens.voc import Folder, Record
+from reprolens.loading.augment import Augmentation
+from reprolens.loading.cache import PictureCache
+from reprolens.loading.decode import open_rgb, resized_rgb
+from reprolens.loading.index import Index, beside
+from reprolens.loading.sampling import EpochBatches, Key
+from reprolens.voc import Record
 
 Target = dict[str, Tensor]
 Sample = tuple[Tensor, Target, str]
 
 
 class TrainingPictures(Dataset[Sample]):
-    """The pictures of a split, resized to one size and augmented. An item's key is `(epoch, index)`.
+    """The pictures of a split, resized to `image_size` (height, width) and augmented to the size that a key asks for.
 
-    Gives the picture `(3, height, width)` float, 0 to 1; its target with `boxes (N, 4)` float32 and `labels (N,)`
-    int64, 1 for the first class; and its id. Objects marked as crowd are left out, difficult ones are not.
+    Gives the picture `(3, height, width)` uint8; its target with `boxes (N, 4)` float32 and `labels (N,)` int64, 1 for
+    the first class; and its id. Objects marked as crowd are left out, difficult ones are not.
     """
 
     def __init__(
         self,
-        folder: Folder,
+        index: Index,
         split: str,
         image_size: tuple[int, int],
-        augmentation: v2.Transform,
+        augmentation: Augmentation,
         seed: int,
-        cache_mb: int,
+        cache: PictureCache | None = None,
     ) -> None:
-        self._folder, self._size, self._augmentation, self._seed = folder, image_size, augmentation, seed
-        self._records = list(folder.records(split))
-        self._cache: dict[int, np.ndarray] = {}
-        self._cache_left = cache_mb * 2**20
+        self._folder, self._size, self._augmentation, self._seed = index.folder, image_size, augmentation, seed
+        self._records: Sequence[Record] = index.records(split)
+        self._cache = cache
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
+    def __getitem__(self, key: Key) -> Sample:
+        with torch.random.fork_rng(devices=[]):
+            seed = np.random.SeedSequence((self._seed, key.epoch, key.index)).generate_state(1, np.uint64)[0]
+            torch.manual_seed(int(seed))
+            size = (key.height, key.width)
+            image, target = self._augmentation(self._picture, key.index, len(self), size, key.mix)
+        plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
+        return image.as_subclass(Tensor).contiguous(), plain, self._records[key.index].id
+
+    def _picture(self, index: int) -> tuple[tv_tensors.Image, Target]:
+        """Return a picture `(3, height, width)` uint8 as it is, resized, and its target."""
         record = self._records[index]
-        image = tv_tensors.Image(torch.from_numpy(self._pixels(index)).permute(2, 0, 1))
+
+        def decode() -> np.ndarray:
+            return np.array(resized_rgb(self._folder, record, self._size))
+
+        pixels = self._cache.get(index, decode) if self._cache is not None else decode()
         scale = (self._size[1] / record.width, self._size[0] / record.height)
         target = _target(record, self._folder.classes, scale, self._size)
-        with torch.random.fork_rng(devices=[]):
-            seed = np.random.SeedSequence((self._seed, epoch, index)).generate_state(1, np.uint64)[0]
-            torch.manual_seed(int(seed))
-            image, target = self._augmentation(image, target)
-        plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
-        return functional.to_dtype(image, torch.float32, scale=True).as_subclass(Tensor), plain, record.id
-
-    def _pixels(self, index: int) -> np.ndarray:
-        """Return the resized picture `(height, width, 3)` uint8, from memory if it is there."""
-        pixels = self._cache.get(index)
-        if pixels is None:
-            picture = open_rgb(self._folder, self._records[index])
-            pixels = np.array(picture.resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR))
-            if pixels.nbytes <= self._cache_left:
-                self._cache_left -= pixels.nbytes
-                self._cache[index] = pixels
-        return pixels
+        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
 
 
 class EvaluationPictures(Dataset[tuple[Tensor, Record]]):
     """The pictures of a split as they are: `(3, H, W)` float, 0 to 1, and their records."""
 
-    def __init__(self, folder: Folder, split: str) -> None:
-        self._folder = folder
-        self.records = list(folder.records(split))
+    def __init__(self, index: Index, split: str) -> None:
+        self._folder = index.folder
+        self.records = index.records(split)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -88,49 +86,46 @@ class EvaluationPictures(Dataset[tuple[Tensor, Record]]):
         return torch.from_numpy(pixels).permute(2, 0, 1).float().div_(255), record
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Every picture once an epoch, in an order that the seed and the epoch decide."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self._size, self._seed = size, seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self._seed, self.epoch)).permutation(self._size)
-        return ((self.epoch, int(index)) for index in order)
+def picture_cache(index: Index, split: str, image_size: tuple[int, int], kind: str, limit_mb: int) -> PictureCache:
+    """Return a cache for the pictures of a split at one size: none, in memory, or on the disk beside the folder."""
+    key = index.digest() if kind == "disk" else ""
+    path = beside(index.folder.root) / f"{split}-{image_size[0]}x{image_size[1]}.pixels"
+    return PictureCache(kind, path, key, len(index.folder.splits[split]), image_size, limit_mb)
 
 
-def training_loader(
-    pictures: TrainingPictures, sampler: EpochSampler, batch_size: int, workers: int
-) -> DataLoader[Any]:
-    """Return batches of `(images, targets, ids)`; a last batch of one picture is left out, as BatchNorm needs two."""
+def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: int) -> DataLoader[Any]:
+    """Return batches of pictures `(N, 3, height, width)` uint8, their targets and ids."""
     return DataLoader(
         pictures,
-        batch_size=batch_size,
-        sampler=sampler,
+        batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_batch,
+        collate_fn=stack,
         persistent_workers=workers > 0,
-        drop_last=len(pictures) > batch_size and len(pictures) % batch_size == 1,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_signals_to_parent,
+        generator=torch.Generator(),  # else it draws from the global one, whenever it is iterated anew
     )
 
 
-def evaluation_loader(pictures: EvaluationPictures, batch_size: int, workers: int = 0) -> DataLoader[Any]:
-    """Return batches of `(images, records)` in the split's order."""
-    return DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=_batch)
+def evaluation_loader(
+    pictures: EvaluationPictures, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
+) -> DataLoader[Any]:
+    """Return batches of lists `(images, records)` in the split's order; of `world` processes each gets its share."""
+    share: Dataset[Any] = Subset(pictures, range(rank, len(pictures), world)) if world > 1 else pictures
+    return DataLoader(
+        share,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=_lists,
+        worker_init_fn=_leave_signals_to_parent,
+        generator=torch.Generator(),
+    )
 
 
-def open_rgb(folder: Folder, record: Record) -> Image.Image:
-    """Decode a record's picture to RGB. Raises DataError if it does not decode."""
-    path = folder.image(record)
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise DataError(f"{path}: does not decode ({error}); run the convert stage again") from None
+def stack(samples: list[Sample]) -> tuple[Tensor, list[Target], list[str]]:
+    """Return samples of one size as a batch."""
+    images, targets, ids = _lists(samples)
+    return torch.stack(images), targets, ids
 
 
 def _target(record: Record, classes: tuple[str, ...], scale: tuple[float, float], size: tuple[int, int]) -> Target:
@@ -143,5 +138,10 @@ def _target(record: Record, classes: tuple[str, ...], scale: tuple[float, float]
     }
 
 
-def _batch(samples: list[tuple[Any, ...]]) -> tuple[list[Any], ...]:
+def _leave_signals_to_parent(worker: int) -> None:
+    """Let Ctrl-C reach the training process alone, which ends its step and saves; it then ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _lists(samples: list[tuple[Any, ...]]) -> tuple[list[Any], ...]:
     return tuple(list(part) for part in zip(*samples, strict=True))

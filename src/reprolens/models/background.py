@@ -2,7 +2,8 @@
 
 from torch import nn
 
-_NEVER = -1e4  # a logit whose sigmoid is 0 and whose gradient is 0, in float16 too
+NEVER = -1e4
+"""A logit whose sigmoid is 0 and whose gradient is 0, in float16 too: no trained bias comes near it."""
 
 
 def silence_background(model: nn.Module, classes: int) -> nn.Module:
@@ -12,5 +13,5 @@ def silence_background(model: nn.Module, classes: int) -> nn.Module:
     score, still near its first value, is above the threshold: they would take the places of detections.
     """
     bias = model.get_parameter("head.classification_head.cls_logits.bias")  # (anchors * classes,)
-    nn.init.constant_(bias.view(-1, classes)[:, 0], _NEVER)
+    nn.init.constant_(bias.view(-1, classes)[:, 0], NEVER)
     return model

@@ -15,6 +15,7 @@ from reprolens.models.registry import register
     paper="arXiv:1506.01497",
     licence="BSD-3-Clause",
     backbone_weights="MobileNet_V3_Large_Weights.IMAGENET1K_V1",
+    class_major=("roi_heads.box_predictor.bbox_pred",),
 )
 def build_fasterrcnn_mobilenet_v3_large_fpn(classes: int, options: Model, backbone_weights: str | None) -> nn.Module:
     """Build Faster R-CNN on MobileNetV3-Large."""

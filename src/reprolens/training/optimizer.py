@@ -7,7 +7,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim import AdamW as TorchAdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from reprolens.config import AdamW, Cosine, NewHead, Schedule, Transfer
+from reprolens.config import AdamW, Cosine, NewHead, OneCycle, Schedule, Step, Transfer
 from reprolens.config import Optimizer as OptimizerConfig
 
 
@@ -34,20 +34,32 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, transfer: Transfe
     return SGD(options, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov and config.momentum > 0)
 
 
-def build_schedule(optimizer: Optimizer, config: Schedule, steps_per_epoch: int, epochs: int) -> LambdaLR:
-    """Return the schedule that is advanced after every step."""
-    return LambdaLR(optimizer, lambda step: rate_factor(config, step, steps_per_epoch, steps_per_epoch * epochs))
+def build_schedule(optimizer: Optimizer, config: Schedule, steps_per_epoch: int, total: int) -> LambdaLR:
+    """Return the schedule of a training of `total` steps; it is advanced after every step."""
+    return LambdaLR(optimizer, lambda step: rate_factor(config, step, steps_per_epoch, total))
 
 
 def rate_factor(config: Schedule, step: int, steps_per_epoch: int, total: int) -> float:
-    """Return the share of the highest rate at a step: a linear rise, then what the schedule says.
+    """Return the share of the highest rate at a step: a rise, then what the schedule says.
 
-    The cosine is SGDR's without restarts (Loshchilov and Hutter, 2016, arXiv:1608.03983, equation 5).
+    The cosine is SGDR's without restarts (Loshchilov and Hutter, 2016, arXiv:1608.03983, equation 5); one cycle is
+    super-convergence's (Smith and Topin, 2017, arXiv:1708.07120), with cosines for its lines.
     """
+    if isinstance(config, OneCycle):
+        top = config.rise * (total - 1)
+        if step <= top:
+            return _cosine(config.initial_factor, 1.0, step / max(1.0, top))
+        return _cosine(1.0, config.final_factor, (step - top) / max(1.0, total - 1 - top))
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total)
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    if not isinstance(config, Cosine):
-        return 1.0
-    done = min(1.0, (step - warmup) / max(1, total - warmup))
-    return config.final_factor + (1 - config.final_factor) * (1 + math.cos(math.pi * done)) / 2
+    if isinstance(config, Cosine):
+        return _cosine(1.0, config.final_factor, (step - warmup) / max(1, total - warmup))
+    if isinstance(config, Step):
+        return config.factor ** sum(step >= milestone * total for milestone in config.milestones)
+    return 1.0
+
+
+def _cosine(first: float, last: float, done: float) -> float:
+    """Return the value between `first` and `last` on half a cosine of which the share `done` has passed."""
+    return last + (first - last) * (1 + math.cos(math.pi * min(1.0, done))) / 2

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from reprolens.config import Classify, Config, FileWeights, Published
 from reprolens.errors import ConfigError, DataError
-from reprolens.loading.detection import open_rgb
+from reprolens.loading import open_rgb
 from reprolens.models.registry import build
 from reprolens.models.weights import StartingWeights, file_weights, published_weights, random_weights
 from reprolens.progress import bar

@@ -1,0 +1,84 @@
+"""What a run's fingerprint is made of. Two runs with the same one end in the same bits, so one may go on for the other.
+
+The parts are kept apart, so that a run that starts fresh can say why the interrupted one beside it did not fit:
+
+- `data`: the annotations, splits, classes, and every picture's name, size and last bytes (loading/index.py)
+- `weights`: the bytes of weights/initial.pt
+- `seed`, `model`, `transfer`, `augment`, `optimizer`, `schedule`, `trainer`: those parts of the configuration; of the
+  trainer not what only decides where and how often things are kept (`IRRELEVANT`)
+- `code`: the sources of the packages that training runs
+- `machine`: the kind of processor, how many processes, and the versions of the libraries that compute
+
+What a machine leaves open (precision, memory order, threads, an automatic batch size) is chosen once, and then kept in
+the run's checkpoints.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+import reprolens
+from reprolens.config import Config
+from reprolens.files import sha256
+
+IRRELEVANT = ("cache", "cache_mb", "checkpoint_minutes", "checkpoint_steps", "workers")
+_SECTIONS = ("model", "transfer", "augment", "optimizer", "schedule", "trainer")
+_PACKAGES = ("voc", "loading", "models", "training", "evaluation")
+_LIBRARIES = ("accelerate", "hotcoco", "numpy", "pillow", "timm", "torch", "torchvision")
+
+
+def fingerprint(config: Config, data: str, initial: Path, device: torch.device, processes: int) -> dict[str, str]:
+    """Return the parts by name, each a short digest. `data` is the data set's own digest."""
+    sections = {name: asdict(getattr(config, name)) for name in _SECTIONS}
+    for name in IRRELEVANT:
+        del sections["trainer"][name]
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    values = {
+        "data": data,
+        "weights": sha256(initial),
+        "seed": config.seed,
+        **sections,
+        "code": _sources(),
+        "machine": [platform.machine(), torch.backends.cpu.get_cpu_capability(), gpu, processes, versions],
+    }
+    return {name: _digest(value) for name, value in values.items()}
+
+
+def run_folder(root: Path, parts: Mapping[str, str]) -> tuple[Path, str]:
+    """Return a run's checkpoint folder, made if need be, and why another unfinished run is not gone on with.
+
+    The reason names the parts in which the latest of them differs; it is empty where there is nothing to explain.
+    """
+    folder = root / _digest(dict(parts))
+    path = folder / "fingerprint.json"
+    if path.is_file():
+        return folder, ""
+    others = sorted(root.glob("*/fingerprint.json"), key=lambda other: other.stat().st_mtime)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(parts), indent=2) + "\n", encoding="utf-8")
+    if not others:
+        return folder, ""
+    try:
+        before = json.loads(others[-1].read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return folder, ""
+    differing = [name for name, value in parts.items() if before.get(name) != value]
+    return folder, f"the unfinished run {others[-1].parent} differs in {', '.join(differing)}"
+
+
+def _sources() -> str:
+    """Return a digest over the files of the packages that decide a training's result."""
+    root = Path(reprolens.__file__).parent
+    paths = [path for package in _PACKAGES for path in sorted((root / package).rglob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
