@@ -28,7 +28,7 @@ defaults: [data: digits, model: fcos_mobilenet_v2, pretrain: random, transfer: f
 seed: 1
 data: {path: '%s', image_size: 96, train: 40, val: 4, test: 1, max_digits: 3, max_size: 40}
 model: {image_size: [96, 96]}
-augment: {multi_scale: [0.67, 1.34], mix_off_epochs: 1}
+augment: {multi_scale: [0.67, 1.34], mix_off: 0.25}
 trainer: {max_epochs: 4, batch_size: 4, device: cpu, threads: 1, checkpoint_steps: 2, workers: %d}
 """
 STEPS = 40

@@ -5,12 +5,11 @@ are after the convert stage. Photographs are those of ../shared/data, where they
 """
 
 import argparse
-import itertools
 import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +58,6 @@ def opening(root: Path, count: int) -> Table:
         ("image sets alone", image_sets),
         ("first opening: parses all", index),
         ("second opening", index),
-        ("third opening", index),
         ("opening, and every record built", all_records),
     ):
         seconds, processor, memory = measured(call)
@@ -91,38 +89,36 @@ def measured(call: Callable[[], None]) -> tuple[float, float, float]:
 def decoding(root: Path) -> Table:
     """Return the times to decode and resize photographs: in full, at a reduced scale, and out of the caches."""
     table = Table(title="JPEG to (side, side), ms a picture", title_justify="left")
-    for name in ("picture", "side", "full", "reduced", "times", "mean difference", "memory", "disk"):
+    for name in ("picture", "side", "full", "reduced", "times", "mean difference", "from memory", "from disk"):
         table.add_column(name, justify="right" if name != "picture" else "left")
     (root / "JPEGImages").mkdir()
-    for (width, height), side in itertools.product(((1024, 1024), (4000, 3000)), (160, 320, 640)):
-        folder, records = Folder(root, (), {}), photographs(root, width, height)
-        size = (side, side)
-
-        def full(index: int, folder: Folder = folder, records: list[Record] = records, side: int = side) -> np.ndarray:
-            return np.array(open_rgb(folder, records[index]).resize((side, side), Image.Resampling.BILINEAR))
-
-        def reduced(
-            index: int, folder: Folder = folder, records: list[Record] = records, side: int = side
-        ) -> np.ndarray:
-            return np.array(resized_rgb(folder, records[index], (side, side)))
-
-        difference = np.mean(
-            [np.abs(full(place) - reduced(place).astype(float)).mean() for place in range(len(records))]
-        )
-        slow, fast = milliseconds(full, len(records)), milliseconds(reduced, len(records))
-        cells = [
-            f"{width} x {height}",
-            str(side),
-            f"{slow:.2f}",
-            f"{fast:.2f}",
-            f"{slow / fast:.1f}",
-            f"{difference:.2f}",
-        ]
-        for kind in ("memory", "disk"):
-            cache = PictureCache(kind, root / "pixels", f"{width}", len(records), size, 256)
-            cells.append(f"{milliseconds(lambda i, c=cache, f=reduced: c.get(i, lambda: f(i)), len(records)):.2f}")
-        table.add_row(*cells)
+    folder = Folder(root, (), {})
+    for width, height in ((1024, 1024), (4000, 3000)):
+        records = photographs(root, width, height)
+        for side in (160, 320, 640):
+            table.add_row(f"{width} x {height}", str(side), *decoded(folder, records, (side, side)))
     return table
+
+
+def decoded(folder: Folder, records: list[Record], size: tuple[int, int]) -> Iterator[str]:
+    """Yield the cells of one row: what decoding the records' pictures to one size takes."""
+
+    def full(index: int) -> np.ndarray:
+        return np.array(open_rgb(folder, records[index]).resize(size[::-1], Image.Resampling.BILINEAR))
+
+    def reduced(index: int) -> np.ndarray:
+        return np.array(resized_rgb(folder, records[index], size))
+
+    slow, fast = milliseconds(full, len(records)), milliseconds(reduced, len(records))
+    differences = [np.abs(full(index) - reduced(index).astype(float)).mean() for index in range(len(records))]
+    yield from (f"{slow:.2f}", f"{fast:.2f}", f"{slow / fast:.1f}", f"{np.mean(differences):.2f}")
+    for kind in ("memory", "disk"):
+        cache = PictureCache(kind, folder.root / "pixels", records[0].file, len(records), size, 256)
+
+        def cached(index: int, cache: PictureCache = cache) -> np.ndarray:
+            return cache.get(index, lambda: reduced(index))
+
+        yield f"{milliseconds(cached, len(records)):.2f}"
 
 
 def made_up(count: int) -> list[Record]:
@@ -147,7 +143,7 @@ def made_up(count: int) -> list[Record]:
 
 
 def photographs(root: Path, width: int, height: int) -> list[Record]:
-    """Place four photographs of a size in the folder: real ones, or noise of several scales where they are absent."""
+    """Place four photographs of a size in the folder: real ones, or noise where they are absent."""
     records = []
     for number in range(4):
         paths = sorted(PHOTOGRAPHS.glob("*.jpg"))

@@ -55,11 +55,12 @@ def test_a_mosaic_shows_four_pictures_around_a_centre_each_with_its_own_objects(
     image, target = mosaic(tiles, SIZE)
     assert image.shape == (3, *SIZE)
     for place in range(4):
-        of_tile = (image[0] == 20 * place) | (image[0] == 200 + place)
-        others = [(image[0] == 20 * other) | (image[0] == 200 + other) for other in range(4) if other != place]
-        if of_tile.any():
-            x0, y0, x1, y1 = _extent(of_tile)
-            assert not any(other[y0:y1, x0:x1].any() for other in others)
+        ground = (image == 20 * place).all(0)
+        if ground.any():
+            x0, y0, x1, y1 = _extent(ground)
+            others = [other for other in range(4) if other != place]
+            shown = [_shown(image, 200 + other) | (image == 20 * other).all(0) for other in others]
+            assert not any(other[y0:y1, x0:x1].any() for other in shown)
     for box, label, mask in zip(target["boxes"].tolist(), target["labels"].tolist(), target["masks"], strict=True):
         if min(box[2] - box[0], box[3] - box[1]) > 4:
             assert _gap(image, label, box) <= 2

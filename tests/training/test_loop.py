@@ -2,12 +2,15 @@
 
 import csv
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from reprolens.config import Config
 from reprolens.errors import TrainingError, WeightsError
@@ -15,6 +18,9 @@ from reprolens.models import build
 from reprolens.models.freezing import backbone_stages
 from reprolens.models.weights import StartingWeights, save_starting_weights
 from reprolens.training.detection import train_detector
+from reprolens.training.ema import ExponentialMovingAverage
+from reprolens.training.loop import CLOCKED, Batch, Task, _step
+from reprolens.training.state import Run
 from reprolens.voc import Folder
 
 Compose = Callable[..., Config]
@@ -29,7 +35,9 @@ class Script:
     def __init__(self, *values: float) -> None:
         self.values, self.shown = values, list[Weights]()
 
-    def __call__(self, model: nn.Module, batches: Iterable[Any], classes: tuple[str, ...]) -> Mapping[str, float]:
+    def __call__(
+        self, model: nn.Module, batches: Iterable[Any], classes: tuple[str, ...], gather: Any
+    ) -> Mapping[str, float]:
         self.shown.append({name: value.clone() for name, value in model.state_dict().items()})
         return {"map50": 0.5, "map": self.values[len(self.shown) - 1]}
 
@@ -40,9 +48,9 @@ def train(digits: Folder, initial: Path, tmp_path: Path) -> Train:
 
     def run(config: Config, measure: Any = None, weights: Path = initial) -> Trained:
         history = tmp_path / "history.csv"
-        state, report = train_detector(config, digits, weights, history, measure or Script(*range(100)))
+        trained = train_detector(config, digits, weights, history, measure or Script(*range(100)))
         with history.open(newline="", encoding="utf-8") as file:
-            return state, report, list(csv.DictReader(file))
+            return trained.state, trained.report, list(csv.DictReader(file))
 
     return run
 
@@ -52,7 +60,7 @@ def _equal(first: Weights, second: Weights) -> bool:
 
 
 def _timeless(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
+    return [{key: value for key, value in row.items() if key not in CLOCKED} for row in rows]
 
 
 def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(train: Train, configure: Compose) -> None:
@@ -99,7 +107,7 @@ def test_the_history_has_a_row_an_epoch_and_empty_cells_where_nothing_was_evalua
     parts = {"classification", "bbox_regression", "bbox_ctrness"}
     assert set(rows[0]) == {
         *("epoch", "global_step", "lr", "train/loss", *(f"train/{part}" for part in parts)),
-        *("images_per_second", "val/map50", "val/map", "seconds"),
+        *("val/map50", "val/map", *CLOCKED),
     }
     assert list(rows[0])[:4] == ["epoch", "global_step", "lr", "train/loss"]
     assert [(row["epoch"], row["global_step"]) for row in rows] == [("1", "4"), ("2", "8"), ("3", "12")]
@@ -135,7 +143,7 @@ def test_without_averaging_the_weights_kept_are_the_model_s_own(train: Train, co
 def test_clipping_bounds_how_far_a_step_goes(train: Train, configure: Compose, digits: Folder, initial: Path) -> None:
     sgd = ["optimizer=sgd", "optimizer.lr=1", "optimizer.momentum=0", "optimizer.weight_decay=0", "schedule=constant"]
     config = configure(*sgd, "schedule.warmup_epochs=0", "trainer.ema_decay=0", "trainer.gradient_clip=1e-3")
-    torch.manual_seed(config.seed)
+    accelerate.utils.set_seed(config.seed)
     before = dict(build(config.model, len(digits.classes)).named_parameters())
     state, report, _ = train(config)
     moved = torch.stack([(state[name] - value.detach()).norm() for name, value in before.items()]).norm()
@@ -189,3 +197,97 @@ def test_a_single_picture_a_batch_is_refused_where_a_map_is_one_pixel(train: Tra
 def test_missing_starting_weights_are_named(train: Train, configure: Compose, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"absent\.pt: there is no such file"):
         train(configure(), weights=tmp_path / "absent.pt")
+
+
+def test_batches_of_half_the_size_taken_two_a_step_make_as_many_steps(train: Train, configure: Compose) -> None:
+    _, whole, rows = train(configure("trainer.batch_size=8"))
+    _, halves, halved_rows = train(configure("trainer.batch_size=4", "trainer.accumulate=2"))
+    assert whole["steps"] == halves["steps"] == 4
+    assert [row["lr"] for row in rows] == [row["lr"] for row in halved_rows]
+
+
+def test_two_halves_accumulated_give_the_gradient_of_the_whole() -> None:
+    weight = nn.Linear(3, 1, bias=False)
+    images = torch.arange(12, dtype=torch.uint8).reshape(4, 3, 1, 1)
+    task = Task(lambda model, pictures, targets: {"mean": model(pictures.flatten(1)).mean()}, lambda model: {}, "mean")
+    optimizer = torch.optim.SGD(weight.parameters(), lr=1.0)
+    before = weight.weight.detach().clone()
+    moves = []
+    for batches in ([images], [images[:2], images[2:]]):
+        weight.load_state_dict({"weight": before})
+        accelerator = accelerate.Accelerator(cpu=True)
+        schedule = LambdaLR(optimizer, lambda step: 1.0)
+        average = ExponentialMovingAverage(weight, 0.0)
+        run = Run(accelerator, weight, average, accelerator.prepare(optimizer), schedule)
+        loss = _step(run, task, [Batch(part, [], ["a"] * len(part)) for part in batches], 0.0)["loss"]
+        moves.append((loss, weight.weight.detach() - before))
+    assert moves[0][0] == pytest.approx(moves[1][0])
+    torch.testing.assert_close(moves[0][1], moves[1][1])
+
+
+@pytest.mark.parametrize(("knob", "steps", "epochs"), [("max_steps=6", 6, 2), ("max_steps=4", 4, 1)])
+def test_training_ends_after_so_many_steps_with_an_evaluation(
+    knob: str, steps: int, epochs: int, train: Train, configure: Compose
+) -> None:
+    _, report, rows = train(configure("trainer.max_epochs=3", f"trainer.{knob}"))
+    assert (report["steps"], report["epochs"], len(rows)) == (steps, epochs, epochs)
+    assert rows[-1]["val/map"] != ""
+    assert int(rows[-1]["global_step"]) == steps
+
+
+def test_training_ends_when_its_minutes_are_over(train: Train, configure: Compose) -> None:
+    report = train(configure("trainer.max_epochs=50", "trainer.max_minutes=0.00001"))[1]
+    assert (report["steps"], report["epochs"]) == (1, 1)
+
+
+def test_the_last_epoch_can_be_kept_instead_of_the_best(train: Train, configure: Compose) -> None:
+    measure = Script(0.9, 0.3)
+    state, report, _ = train(configure("trainer.keep=last"), measure)
+    assert [_equal(state, shown) for shown in measure.shown] == [False, True]
+    assert (report["kept/epoch"], report["best/epoch"], report["val/map"]) == (2, 1, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "line"),
+    [
+        (["model=ssd300_vgg16", "model.image_size=[300,300]", "augment.multi_scale=[0.8,1.2]"], "augment.multi_scale"),
+        (["trainer.accumulate=5"], "trainer.accumulate: 5, but an epoch has only 4 batches"),
+        (["trainer.precision=fp16"], "trainer.precision: fp16 needs a GPU"),
+        (["data.train=1", "trainer.processes=9"], None),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_the_first_step(
+    knobs: list[str], line: str | None, train: Train, configure: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Script()
+    if line is None:
+        monkeypatch.setenv("WORLD_SIZE", "9")
+        line = "trainer.processes: 9 need at least 18 train pictures"
+    with pytest.raises(TrainingError, match=line):
+        train(configure(*knobs), measure)
+    assert measure.shown == []
+
+
+def test_gradual_unfreezing_trains_a_stage_from_its_epoch_on(
+    train: Train, configure: Compose, digits: Folder, tmp_path: Path
+) -> None:
+    unfreezing = ["transfer=last_layers", "transfer.trainable_stages=0", "transfer.unfreeze_every=1"]
+    config = configure(*unfreezing, "trainer.max_epochs=3", "trainer.ema_decay=0")
+    source = build(config.model, len(digits.classes))
+    save_starting_weights(tmp_path / "initial.pt", StartingWeights(source.state_dict(), (), {}))
+    measure = Script(0.1, 0.2, 0.3)
+    train(config, measure, weights=tmp_path / "initial.pt")
+    names = {id(value): name for name, value in source.named_parameters()}
+    last = [[names[id(value)] for value in stage.parameters()] for stage in backbone_stages(source)[-3:]]
+    before = [dict(source.named_parameters()), *measure.shown]
+    moved = [
+        [any(not torch.equal(after[name], earlier[name]) for name in stage) for stage in last]
+        for earlier, after in pairwise(before)
+    ]
+    assert moved == [[False, False, False], [False, False, True], [False, True, True]]
+
+
+def test_what_the_loader_decodes_in_advance_never_changes_the_result(train: Train, configure: Compose) -> None:
+    kept, again = (train(configure("augment=mosaic", f"trainer.cache={cache}")) for cache in ("memory", "none"))
+    assert _equal(kept[0], again[0])
+    assert _timeless(kept[2]) == _timeless(again[2])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from reprolens.config import AdamW, Constant, Cosine, Full, LastLayers, NewHead, Sgd
+from reprolens.config import AdamW, Constant, Cosine, Full, LastLayers, NewHead, OneCycle, Sgd, Step
 from reprolens.training.optimizer import build_optimizer, build_schedule, rate_factor
 
 ADAMW = AdamW("adamw", 1e-2, 0.05, [0.8, 0.95])
@@ -53,7 +53,7 @@ def test_norms_and_biases_are_not_decayed_and_the_backbone_has_its_own_rate(conf
 def test_frozen_parameters_are_left_to_themselves() -> None:
     model = _Detector()
     model.backbone.requires_grad_(False)
-    options = _options(model, build_optimizer(model, ADAMW, LastLayers("last_layers", 1.0, 0)))
+    options = _options(model, build_optimizer(model, ADAMW, LastLayers("last_layers", 1.0, 0, None)))
     assert all(name.startswith("head.") for name in options)
 
 
@@ -97,10 +97,40 @@ def test_a_warm_up_longer_than_the_training_never_reaches_the_full_rate() -> Non
 def test_the_schedule_moves_every_group_by_the_same_factor() -> None:
     model = _Detector()
     optimizer = build_optimizer(model, ADAMW, FULL)
-    schedule = build_schedule(optimizer, Cosine("cosine", 1.0, 0.0), 4, 3)
+    schedule = build_schedule(optimizer, Cosine("cosine", 1.0, 0.0), 4, 12)
     for step in range(12):
         rates = {round(group["lr"], 12) for group in optimizer.param_groups}
         factor = rate_factor(Cosine("cosine", 1.0, 0.0), step, 4, 12)
         assert rates == {round(1e-2 * factor, 12), round(1e-3 * factor, 12)}
         optimizer.step()
         schedule.step()
+
+
+def test_steps_fall_to_a_share_at_each_milestone() -> None:
+    config = Step("step", 1.0, [0.5, 0.75], 0.1)
+    rates = [rate_factor(config, step, 4, 40) for step in range(40)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4:20] == [1.0] * 16
+    assert rates[20:30] == pytest.approx([0.1] * 10)
+    assert rates[30:] == pytest.approx([0.01] * 10)
+
+
+def test_one_cycle_is_torch_s_own() -> None:
+    config = OneCycle("one_cycle", 0.3, 0.04, 0.0001)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    own = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, 50, pct_start=0.3, div_factor=25, final_div_factor=400, cycle_momentum=False
+    )
+    expected = []
+    for _ in range(50):
+        expected.append(own.get_last_lr()[0])
+        optimizer.step()
+        if len(expected) < 50:
+            own.step()
+    # torch puts the top half a step to one side of the share; elsewhere the two are the same curve
+    ours = [rate_factor(config, step, 5, 50) for step in range(50)]
+    assert ours == pytest.approx(expected, abs=0.06)
+    assert (ours[0], ours[-1]) == pytest.approx((0.04, 0.0001))
+    top = ours.index(max(ours))
+    assert ours[:top] == sorted(ours[:top])
+    assert ours[top:] == sorted(ours[top:], reverse=True)

@@ -214,7 +214,7 @@ class Augment:
     mosaic: float
     mixup: float
     copy_paste: float
-    mix_off_epochs: int
+    mix_off: float
     multi_scale: list[float]
     min_visible: float
 
@@ -228,7 +228,6 @@ class Augment:
             span = getattr(self, name)
             good = len(span) == 2 and 0.05 <= span[0] <= span[1] <= most
             check(good, f"augment.{name}", f"must be [least, most], from 0.05 to {most:g}")
-        check(self.mix_off_epochs >= 0, "augment.mix_off_epochs", "must be at least 0")
         check(0 <= self.min_visible <= 1, "augment.min_visible", "is a share, from 0 to 1")
 
 

@@ -16,7 +16,7 @@ from torchvision import tv_tensors
 
 from reprolens.loading.augment import Augmentation
 from reprolens.loading.cache import PictureCache
-from reprolens.loading.decode import open_rgb, resized_rgb
+from reprolens.loading.decode import DECODER, open_rgb, resized_rgb
 from reprolens.loading.index import Index, beside
 from reprolens.loading.sampling import EpochBatches, Key
 from reprolens.voc import Record
@@ -87,9 +87,12 @@ class EvaluationPictures(Dataset[tuple[Tensor, Record]]):
 
 
 def picture_cache(index: Index, split: str, image_size: tuple[int, int], kind: str, limit_mb: int) -> PictureCache:
-    """Return a cache for the pictures of a split at one size: none, in memory, or on the disk beside the folder."""
-    key = index.digest() if kind == "disk" else ""
-    path = beside(index.folder.root) / f"{split}-{image_size[0]}x{image_size[1]}.pixels"
+    """Return a cache for the pictures of a split at one size: none, in memory, or on the disk beside the folder.
+
+    On the disk there is one size at a time, so that `limit_mb` bounds it.
+    """
+    key = f"{index.digest()} {DECODER}" if kind == "disk" else ""
+    path = beside(index.folder.root) / f"{split}.pixels"
     return PictureCache(kind, path, key, len(index.folder.splits[split]), image_size, limit_mb)
 
 

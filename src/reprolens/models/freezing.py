@@ -7,17 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from reprolens.config import LastLayers, NewHead, Transfer
-from reprolens.errors import TrainingError
 from reprolens.models.weights import Match
-
-
-def freeze(model: nn.Module, transfer: Transfer, match: Match) -> None:
-    """Set which parameters are trained in the first epoch. Raises TrainingError if nothing is left to train."""
-    set_trainable(model, transfer, match, epoch=1)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise TrainingError(
-            "transfer: the starting weights cover the whole model, so nothing is left to train; use full"
-        )
 
 
 def set_trainable(model: nn.Module, transfer: Transfer, match: Match, epoch: int) -> None:

@@ -33,6 +33,7 @@ from reprolens.models.freezing import ever_trainable, set_trainable
 from reprolens.models.registry import build, get
 from reprolens.models.weights import Match, load_starting_weights
 from reprolens.training.checkpoint import load_checkpoint, locked
+from reprolens.training.failures import explained
 from reprolens.training.fingerprint import fingerprint, run_folder
 from reprolens.training.hardware import Hardware, candidates, choose_device, plain_hardware
 from reprolens.training.loop import Batch, Task, train
@@ -112,7 +113,7 @@ def _train(
         config.seed,
         size,
         (augment.multi_scale[0], augment.multi_scale[1]),
-        trainer.max_epochs - augment.mix_off_epochs,
+        int(trainer.max_epochs * (1 - augment.mix_off)),
         rank,
         world,
     )
@@ -154,7 +155,8 @@ def _choose_hardware(
     if place()[0] == 0:
         cache = checkpoints.parent / "arithmetic.json" if checkpoints else None
         images, targets = sample(min(plain.batch_size, 8))
-        hardware = fastest(candidates(plain, trainer), model, losses, images, targets, cache)
+        with explained(tuple(images.shape)):
+            hardware = fastest(candidates(plain, trainer), model, losses, images, targets, cache)
         if trainer.batch_size == "auto" and plain.device.type == "cuda":
             batch = largest_batch(lambda count: fits_gpu(hardware, model, losses, *sample(count)), len(pictures))
             hardware = replace(hardware, batch_size=batch)

@@ -10,7 +10,7 @@ from reprolens.errors import TrainingError
 
 
 @contextmanager
-def explained(ids: Sequence[str], shape: tuple[int, ...]) -> Iterator[None]:
+def explained(shape: tuple[int, ...]) -> Iterator[None]:
     """Raise TrainingError where a batch of `shape` (N, 3, H, W) does not fit the memory, or is too small."""
     try:
         yield
@@ -23,7 +23,7 @@ def explained(ids: Sequence[str], shape: tuple[int, ...]) -> Iterator[None]:
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):  # BatchNorm's, where a map is down to one pixel
             raise
-        raise TrainingError(f"trainer.batch_size: this model needs at least 2, a batch has {len(ids)}") from None
+        raise TrainingError(f"trainer.batch_size: this model needs at least 2, a batch has {shape[0]}") from None
 
 
 def check_finite(losses: Mapping[str, float], step: int, ids: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ def train(
     loader: DataLoader[Batch],
     config: Config,
     hardware: Hardware,
-    history: Path,
+    history: Path | None = None,
     checkpoints: Path | None = None,
     saved: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -79,7 +79,8 @@ def train(
     if saved is not None:
         restore(run, saved)
     progress = run.progress
-    if progress.rows and run.accelerator.is_main_process:
+    history = history if run.accelerator.is_main_process else None
+    if history and progress.rows:
         write_csv(history, progress.rows)  # DVC removed it with the stage's other outputs
     with watched(run, trainer, hardware, checkpoints) as watch, bar("train", int(total)) as line:
         line.advance(progress.step)
@@ -87,7 +88,7 @@ def train(
             task.set_trainable(run.module, progress.epoch)
             _train_epoch(run, task, loader, config, watch, line)
             _close_epoch(run, task, config, watch)
-            if run.accelerator.is_main_process:
+            if history:
                 write_csv(history, progress.rows)
             watch.save_if_due()
         watch.save()  # so that nothing is lost if the results cannot be written
@@ -166,7 +167,7 @@ def _step(run: Run, task: Task, batches: list[Batch], gradient_clip: float) -> d
     for number, batch in enumerate(batches, start=1):
         # Gradients are exchanged between processes once a step, with the last batch's.
         alone = run.accelerator.no_sync(run.model) if number < len(batches) else nullcontext()
-        with explained(batch.ids, tuple(batch.images.shape)), alone:
+        with explained(tuple(batch.images.shape)), alone:
             images, targets = send_to_device((batch.images, batch.targets), run.accelerator.device, non_blocking=True)
             with run.accelerator.autocast():
                 losses = task.losses(run.model, images.float().div_(255), targets)

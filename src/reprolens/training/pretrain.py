@@ -1,19 +1,25 @@
 """The pretrain stage: starting weights from wherever the configuration says, training them here if need be."""
 
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+import accelerate
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2.functional import normalize
 
-from reprolens.config import Classify, Config, FileWeights, Published
+from reprolens.config import AdamW, Classify, Config, FileWeights, Full, OneCycle, Published, Trainer
+from reprolens.config.training import Cache, Device, Keep, Precision
 from reprolens.errors import ConfigError, DataError
-from reprolens.loading import open_rgb
+from reprolens.loading import EpochBatches, Key, open_rgb, stack
 from reprolens.models.registry import build
 from reprolens.models.weights import StartingWeights, file_weights, published_weights, random_weights
-from reprolens.progress import bar
+from reprolens.training.hardware import plain_hardware
+from reprolens.training.loop import Batch, Task, train
 from reprolens.voc import Folder
 
 
@@ -34,64 +40,102 @@ def classify_crops(pretrain: Classify, config: Config, folder: Folder) -> Starti
     """Train the detector's backbone, its pyramid included, to name the objects of the train split.
 
     What the backbone gives at every level is averaged over the picture and joined; one linear layer names the class.
-    Raises ConfigError if the backbone cannot take pictures as small as `pretrain.crop_size`, DataError if there are
-    fewer than two objects.
+    The epoch that names the objects of the val split best is kept. Raises ConfigError if the backbone cannot take
+    pictures as small as `pretrain.crop_size`, DataError if there are fewer than two objects.
     """
-    torch.manual_seed(config.seed)
-    detector = build(config.model, len(folder.classes))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone = detector.get_submodule("backbone").to(device)
-    transform = detector.get_submodule("transform")
-    mean, std = (torch.tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std))
-    crops, labels = _crops(folder, pretrain.crop_size)
-    try:
-        with torch.no_grad():
-            blank = torch.zeros(1, 3, pretrain.crop_size, pretrain.crop_size, device=device)
-            width = _pooled(backbone.eval(), blank).shape[1]  # in evaluation mode it leaves running statistics alone
-    except RuntimeError:
-        raise ConfigError(f"pretrain.crop_size: {pretrain.crop_size} is too small for {config.model.name}") from None
-    head = nn.Linear(width, len(folder.classes)).to(device)
+    accelerate.utils.set_seed(config.seed)
+    crops, labels = _crops(folder, "train", pretrain.crop_size)
+    if len(crops) < 2:  # BatchNorm needs two
+        raise DataError(f"{folder.root}: its train split has {len(crops)} objects, too few for pretrain: classify")
+    unseen = _crops(folder, "val", pretrain.crop_size)
+    model = _classifier(config, len(folder.classes), pretrain.crop_size)
 
-    def name(indices: np.ndarray) -> Tensor:
-        images = (crops[indices].float() / 255 - mean) / std
-        return head(_pooled(backbone, images.to(device)))
+    def losses(model: nn.Module, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {"cross_entropy": functional.cross_entropy(model(images), torch.stack([t["label"] for t in targets]))}
 
-    backbone.train()
-    accuracy = _teach(name, [*backbone.parameters(), *head.parameters()], labels.to(device), pretrain, config.seed)
-    state = {f"backbone.{name}": value.detach().cpu() for name, value in backbone.state_dict().items()}
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"accuracy": _accuracy(model, *(unseen if len(unseen[1]) else (crops, labels)), pretrain.batch_size)}
+
+    side = (pretrain.crop_size, pretrain.crop_size)
+    batches = EpochBatches(len(crops), pretrain.batch_size, config.seed, side)
+    loader: DataLoader[Any] = DataLoader(
+        _Crops(crops, labels),
+        batch_sampler=batches,
+        collate_fn=lambda samples: Batch(*stack(samples)),
+        generator=torch.Generator(),
+    )
+    schedule = OneCycle("one_cycle", rise=0.3, initial_factor=0.04, final_factor=0.0)
+    plan = replace(
+        config,
+        optimizer=AdamW("adamw", pretrain.lr, 0.01, [0.9, 0.999]),
+        schedule=schedule,
+        trainer=_trainer(pretrain),
+        transfer=Full("full", 1.0),
+    )
+    hardware = plain_hardware(plan.trainer, side, len(crops))
+    state, report = train(model, Task(losses, validate, "accuracy"), loader, plan, hardware)
     origin = {
         "source": "classify",
         "name": f"{config.model.name} backbone, trained on the crops of the train split",
         "crops": len(crops),
-        "epochs": pretrain.max_epochs,
-        "accuracy": accuracy,
+        "epochs": report["epochs"],
+        "accuracy": report["val/accuracy"],
         "licence": "as the data set's owner says",
     }
-    return StartingWeights(state, (), origin)
+    return StartingWeights({name: state[name] for name in state if name.startswith("backbone.")}, (), origin)
 
 
-def _teach(
-    name: Callable[[np.ndarray], Tensor], parameters: list[nn.Parameter], labels: Tensor, pretrain: Classify, seed: int
-) -> float:
-    """Train `name`, which gives the logits of the crops at some indices; return the last epoch's accuracy."""
-    optimizer = torch.optim.AdamW(parameters, lr=pretrain.lr)
-    batches = max(1, len(labels) // pretrain.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, pretrain.lr, total_steps=batches * pretrain.max_epochs)
-    random = np.random.default_rng(seed)
-    with bar("pretrain", batches * pretrain.max_epochs) as line:
-        for epoch in range(1, pretrain.max_epochs + 1):
-            right = 0
-            order = random.permutation(len(labels))[: batches * pretrain.batch_size]
-            for indices in np.array_split(order, batches):
-                logits = name(indices)
-                functional.cross_entropy(logits, labels[indices]).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                schedule.step()
-                right += int((logits.argmax(1) == labels[indices]).sum())
-                line.note(f"epoch {epoch}/{pretrain.max_epochs}")
-                line.advance()
-    return right / len(order)
+def _trainer(pretrain: Classify) -> Trainer:
+    """Return the trainer of a classifier of crops: nothing of the detector's, so that its knobs do not rerun this."""
+    return Trainer(
+        max_epochs=pretrain.max_epochs,
+        max_steps=None,
+        max_minutes=None,
+        batch_size=pretrain.batch_size,
+        accumulate=1,
+        gradient_clip=0.0,
+        ema_decay=0.0,
+        evaluate_every=1,
+        patience=None,
+        keep=Keep.best,
+        checkpoint_steps=None,
+        checkpoint_minutes=None,
+        deterministic=True,
+        device=Device.auto,
+        processes=1,
+        precision=Precision.fp32,
+        channels_last=True,
+        compile=False,
+        threads=None,
+        workers=0,
+        cache=Cache.none,
+        cache_mb=0,
+    )
+
+
+class _Classifier(nn.Module):
+    """A detector's backbone with one linear layer over the means of all its levels."""
+
+    def __init__(self, backbone: nn.Module, width: int, classes: int, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, nn.Linear(width, classes)
+        self.mean, self.std = mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Name pictures `(N, 3, H, W)`, 0 to 1: logits `(N, classes)`."""
+        return self.head(_pooled(self.backbone, normalize(images, self.mean, self.std)))
+
+
+def _classifier(config: Config, classes: int, side: int) -> _Classifier:
+    detector = build(config.model, classes)
+    backbone = detector.get_submodule("backbone")
+    transform: Any = detector.get_submodule("transform")
+    try:
+        with torch.no_grad():  # in evaluation mode, which leaves running statistics alone
+            width = _pooled(backbone.eval(), torch.zeros(1, 3, side, side)).shape[1]
+    except RuntimeError:
+        raise ConfigError(f"pretrain.crop_size: {side} is too small for {config.model.name}") from None
+    return _Classifier(backbone, width, classes, transform.image_mean, transform.image_std)
 
 
 def _pooled(backbone: nn.Module, images: Tensor) -> Tensor:
@@ -100,16 +144,33 @@ def _pooled(backbone: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([level.mean((2, 3)) for level in levels.values()], dim=1)
 
 
-def _crops(folder: Folder, side: int) -> tuple[Tensor, Tensor]:
-    """Return the train split's objects, cut out and resized: `(N, 3, side, side)` uint8, and their classes `(N,)`."""
-    crops, labels = [], []
-    for record in folder.records("train"):
+@torch.inference_mode()
+def _accuracy(model: nn.Module, crops: Tensor, labels: Tensor, batch_size: int) -> float:
+    """Return the share of crops `(N, 3, side, side)` uint8 that the model names right."""
+    device = next(model.parameters()).device
+    right = 0
+    model.eval()
+    for images, expected in zip(crops.split(batch_size), labels.split(batch_size), strict=True):
+        right += int((model(images.to(device).float() / 255).argmax(1).cpu() == expected).sum())
+    return right / len(labels)
+
+
+class _Crops(Dataset[tuple[Tensor, dict[str, Tensor], str]]):
+    def __init__(self, crops: Tensor, labels: Tensor) -> None:
+        self._crops, self._labels = crops, labels
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, dict[str, Tensor], str]:
+        return self._crops[key.index], {"label": self._labels[key.index]}, f"crop {key.index}"
+
+
+def _crops(folder: Folder, split: str, side: int) -> tuple[Tensor, Tensor]:
+    """Return a split's objects, cut out and resized: `(N, 3, side, side)` uint8, and their classes `(N,)`."""
+    crops, labels = [torch.empty(0, 3, side, side, dtype=torch.uint8)], list[int]()
+    for record in folder.records(split):
         picture = open_rgb(folder, record)
         for item in record.objects:
             if not item.crowd:
                 crop = picture.resize((side, side), Image.Resampling.BILINEAR, box=item.box)
-                crops.append(torch.from_numpy(np.array(crop)).permute(2, 0, 1))
+                crops.append(torch.from_numpy(np.array(crop)).permute(2, 0, 1)[None])
                 labels.append(folder.classes.index(item.name))
-    if len(crops) < 2:  # BatchNorm needs two
-        raise DataError(f"{folder.root}: its train split has {len(crops)} objects, too few for pretrain: classify")
-    return torch.stack(crops), torch.tensor(labels)
+    return torch.cat(crops), torch.tensor(labels, dtype=torch.int64)
