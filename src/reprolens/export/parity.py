@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reprolens.config import Export
 from reprolens.errors import ExportError
 from reprolens.evaluation import Detections
-from reprolens.loading.detection import open_rgb
+from reprolens.loading import open_rgb
 from reprolens.models import TrainedModel
 from reprolens.voc import Folder, Record
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from reprolens.errors import TrainingError
 from reprolens.files import sha256
 
 KEPT = 2
+UNFINISHED = 4
+"""How many runs that were interrupted are kept: those of settings that were tried since may be gone on with later."""
 _DIGITS = 16  # of the digest, in the file's name
 
 
@@ -32,7 +34,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loader processes that outlive us would hold it
         except OSError:
             file.seek(0)
             owner = file.read().strip()
@@ -54,6 +56,7 @@ def save_checkpoint(folder: Path, step: int, content: dict[str, Any]) -> bool:
             file.flush()
             os.fsync(handle)
             digest = file.hexdigest()
+        _make_newest(temporary, folder)
         temporary.replace(folder / f"step-{step:08d}-{digest[:_DIGITS]}.pt")
         _sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch's writer wraps the system's errors
@@ -84,9 +87,24 @@ def discard_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def discard_oldest(root: Path, kept: int) -> None:
+    """Remove the runs of `root` but for the `kept` that were written to last and those that are being trained."""
+    folders = sorted((path.parent for path in root.glob("*/lock")), key=lambda path: path.stat().st_mtime_ns)
+    for folder in folders[: max(0, len(folders) - kept)]:
+        with suppress(TrainingError), locked(folder):
+            discard_checkpoints(folder)
+
+
 def _by_age(folder: Path) -> list[Path]:
     """Return the checkpoints, the newest last: a step may have two, before and after its epoch was closed."""
     return sorted(folder.glob("step-*-*.pt"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def _make_newest(path: Path, folder: Path) -> None:
+    """Give a file a later time than all checkpoints have, even if the clock was set back or has not ticked since."""
+    latest = max((other.stat().st_mtime_ns for other in _by_age(folder)), default=-1)
+    if path.stat().st_mtime_ns <= latest:
+        os.utime(path, ns=(latest + 1, latest + 1))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,12 +32,12 @@ from reprolens.loading.sampling import SIZE_STEP
 from reprolens.models.freezing import ever_trainable, set_trainable
 from reprolens.models.registry import build, get
 from reprolens.models.weights import Match, load_starting_weights
-from reprolens.training.checkpoint import load_checkpoint, locked
+from reprolens.training.checkpoint import UNFINISHED, discard_oldest, load_checkpoint, locked
 from reprolens.training.failures import explained
 from reprolens.training.fingerprint import fingerprint, run_folder
 from reprolens.training.hardware import Hardware, candidates, choose_device, plain_hardware
 from reprolens.training.loop import Batch, Task, train
-from reprolens.training.probe import fastest, fits_gpu, largest_batch
+from reprolens.training.probe import fastest, fits_gpu, largest_batch, measurements
 from reprolens.training.processes import agreed, place
 from reprolens.voc import Folder
 
@@ -81,8 +81,10 @@ def train_detector(
     run = agreed(run, cpu=device.type == "cpu")
     with locked(run) if rank == 0 else nullcontext():
         saved = load_checkpoint(run)
-        if rank == 0 and saved is None and reason:
-            print(f"train: starts fresh: {reason}", file=sys.stderr)
+        if rank == 0:
+            discard_oldest(checkpoints, UNFINISHED)
+            if saved is None and reason:
+                print(f"train: starts fresh: {reason}", file=sys.stderr)
         return _train(config, index, model, match, history, measure, run, saved)
 
 
@@ -106,7 +108,7 @@ def _train(
     size = (config.model.image_size[0], config.model.image_size[1])
     cache = picture_cache(index, "train", size, str(trainer.cache), trainer.cache_mb)
     pictures = TrainingPictures(index, "train", size, build_augmentation(augment), config.seed, cache)
-    hardware = _choose_hardware(config, model, pictures, checkpoints, saved)
+    hardware = _choose_hardware(config, model, pictures, saved)
     batches = EpochBatches(
         len(pictures),
         hardware.batch_size,
@@ -134,7 +136,7 @@ def _train(
 
 
 def _choose_hardware(
-    config: Config, model: nn.Module, pictures: TrainingPictures, checkpoints: Path | None, saved: dict[str, Any] | None
+    config: Config, model: nn.Module, pictures: TrainingPictures, saved: dict[str, Any] | None
 ) -> Hardware:
     """Return what the run computes with: what its checkpoint says, else the user's choice, else the fastest."""
     trainer = config.trainer
@@ -153,10 +155,9 @@ def _choose_hardware(
 
     hardware = plain
     if place()[0] == 0:
-        cache = checkpoints.parent / "arithmetic.json" if checkpoints else None
         images, targets = sample(min(plain.batch_size, 8))
         with explained(tuple(images.shape)):
-            hardware = fastest(candidates(plain, trainer), model, losses, images, targets, cache)
+            hardware = fastest(candidates(plain, trainer), model, losses, images, targets, measurements())
         if trainer.batch_size == "auto" and plain.device.type == "cuda":
             batch = largest_batch(lambda count: fits_gpu(hardware, model, losses, *sample(count)), len(pictures))
             hardware = replace(hardware, batch_size=batch)

@@ -7,8 +7,10 @@ of depthwise ones; the order of the channels matters on some processors and not 
 import copy
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,11 +50,18 @@ def fastest(
     known = _read(cache) if cache else {}
     times = known.get(key) or _measure(choices, model, losses, images, targets)
     if cache and key not in known:
-        write_json(cache, known | {key: times})
+        with suppress(OSError):  # a place that cannot be written: it is measured again next time
+            write_json(cache, known | {key: times})
     plain = times[choices[0].arithmetic]
     good = [choice for choice in choices[1:] if times[choice.arithmetic] <= MARGIN[choice.precision] * plain]
     best = min(good, key=lambda choice: times[choice.arithmetic], default=choices[0])
     return replace(best, measured=times)
+
+
+def measurements() -> Path:
+    """Return the file of this user's measurements on this machine: one for all repositories and trials."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "reprolens" / "arithmetic.json"
 
 
 def largest_batch(fits: Callable[[int], bool], limit: int) -> int:
