@@ -37,7 +37,7 @@ def _error(project: Path, *overrides: str) -> str:
 # What is appended to params.yaml, ending in the line at fault; and what the error has to say.
 IN_PARAMS = {
     "unknown key": ("optimiser: {lr: 1}", ["optimiser", "unknown key", "did you mean optimizer?"]),
-    "unknown nested key": ("trainer:\n  max_epoch: 3", ["trainer.max_epoch", "did you mean max_epochs?"]),
+    "unknown nested key": ("trainer:\n  max_epoch: 3", ["trainer.max_epoch", "did you mean max_epochs or"]),
     "key of another choice": ("optimizer:\n  momentum: 0.9", ["optimizer.momentum", "unknown key", "lr"]),
     "dotted key": ("optimizer.lr: 1", ["optimizer.lr", "section", "optimizer: {lr: ...}"]),
     "number as key": ("1: 2", ["1: unknown key"]),

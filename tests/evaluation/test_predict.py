@@ -13,7 +13,7 @@ from reprolens.config import Digits, Evaluate, Model
 from reprolens.convert import convert
 from reprolens.errors import DataError
 from reprolens.evaluation.predict import detect, evaluate_split, validation_metrics
-from reprolens.loading import EvaluationPictures, evaluation_loader
+from reprolens.loading import EvaluationPictures, evaluation_loader, open_index
 from reprolens.models import TrainedModel, build
 from reprolens.voc import Folder, read_folder
 
@@ -45,7 +45,9 @@ class Oracle(nn.Module):
     def __init__(self, folder: Folder, split: str, shift: float = 0.0) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.tensor(shift))
-        self.known = {float(image.double().sum()): record for image, record in EvaluationPictures(folder, split)}  # type: ignore[attr-defined]
+        self.known = {
+            float(image.double().sum()): record for image, record in EvaluationPictures(open_index(folder), split)
+        }  # type: ignore[attr-defined]
         self.classes = folder.classes
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
@@ -68,7 +70,10 @@ def _trained(module: nn.Module, folder: Folder) -> TrainedModel:
 def test_every_picture_is_shown_once_in_the_order_of_its_split_whatever_the_batch(digits: Folder) -> None:
     torch.manual_seed(0)
     model = build(OPTIONS, len(digits.classes))
-    runs = [list(detect(model, evaluation_loader(EvaluationPictures(digits, "test"), size))) for size in (1, 2, 5)]
+    runs = [
+        list(detect(model, evaluation_loader(EvaluationPictures(open_index(digits), "test"), size)))
+        for size in (1, 2, 5)
+    ]
     for run in runs:
         assert [record.id for record, _ in run] == list(digits.splits["test"])
     for first, second in zip(runs[0], runs[2], strict=True):
@@ -79,7 +84,7 @@ def test_every_picture_is_shown_once_in_the_order_of_its_split_whatever_the_batc
 def test_labels_count_from_zero_and_boxes_are_in_pixels(digits: Folder) -> None:
     torch.manual_seed(0)
     model = build(OPTIONS, len(digits.classes)).train()
-    for record, found in detect(model, evaluation_loader(EvaluationPictures(digits, "val"), 2)):
+    for record, found in detect(model, evaluation_loader(EvaluationPictures(open_index(digits), "val"), 2)):
         assert found.labels.min() >= 0
         assert found.labels.max() < len(digits.classes)
         assert found.boxes.min() >= 0
@@ -91,7 +96,7 @@ def test_looking_for_nothing_finds_nothing() -> None:
 
 
 def test_who_knows_the_truth_has_every_measure_at_one(digits: Folder) -> None:
-    batches = evaluation_loader(EvaluationPictures(digits, "val"), 2)
+    batches = evaluation_loader(EvaluationPictures(open_index(digits), "val"), 2)
     assert validation_metrics(Oracle(digits, "val").train(), batches, digits.classes) == {"map50": 1.0, "map": 1.0}
     results, pictures = evaluate_split(_trained(Oracle(digits, "test"), digits), digits, Evaluate("test", 2, 0.5, 4))
     assert results.metrics["voc12/map50"] == results.metrics["coco/ap"] == results.metrics["f1"] == 1.0
@@ -102,7 +107,7 @@ def test_who_knows_the_truth_has_every_measure_at_one(digits: Folder) -> None:
 
 
 def test_who_is_off_by_far_has_every_measure_at_zero(digits: Folder) -> None:
-    batches = evaluation_loader(EvaluationPictures(digits, "val"), 2)
+    batches = evaluation_loader(EvaluationPictures(open_index(digits), "val"), 2)
     assert validation_metrics(Oracle(digits, "val", 200.0), batches, digits.classes) == {"map50": 0.0, "map": 0.0}
 
 
@@ -126,5 +131,5 @@ def test_a_model_of_other_classes_is_refused(digits: Folder) -> None:
 
 
 def _pictures(folder: Folder) -> Iterator[tuple[Tensor, object]]:
-    pictures = EvaluationPictures(folder, "val")
+    pictures = EvaluationPictures(open_index(folder), "val")
     return (pictures[index] for index in range(len(pictures)))

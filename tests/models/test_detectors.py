@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprolens.config import Augment, Model
+from reprolens.config import Model
+from reprolens.config.compose import compose
 from reprolens.evaluation import Detections
 from reprolens.export.parity import difference
-from reprolens.loading import TrainingPictures, build_augmentation
+from reprolens.loading import Key, TrainingPictures, build_augmentation, open_index, stack
 from reprolens.models import build, load_trained, names, save_trained
 from reprolens.models.freezing import backbone_stages
 from reprolens.voc import Folder
 
 CLASSES = 10
-NONE = Augment(0, 0, 0, 0, 0, 0, 0, 0, 0, [1, 1])
 
 
 @pytest.fixture(scope="module", params=names())
@@ -123,12 +123,13 @@ def test_the_stages_of_the_backbone_are_disjoint_and_begin_at_the_picture(model:
 def test_the_default_model_learns_four_pictures_by_heart(digits: Folder, options: Callable[..., Model]) -> None:
     torch.manual_seed(0)
     model = build(options("fcos_mobilenet_v2"), CLASSES).train()
-    pictures = TrainingPictures(digits, "train", (64, 64), build_augmentation(NONE, (64, 64)), 0, 1)
-    images, targets, _ = zip(*(pictures[1, index] for index in range(4)), strict=True)
+    none = compose(Path(__file__).parents[2], ["augment=none"]).augment
+    pictures = TrainingPictures(open_index(digits), "train", (64, 64), build_augmentation(none), 0)
+    images, targets, _ = stack([pictures[Key(1, index, 64, 64, False)] for index in range(4)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     history = []
     for _ in range(60):
-        losses = model(list(images), list(targets))
+        losses = model(images.float() / 255, targets)
         loss = sum(losses.values())
         optimizer.zero_grad()
         loss.backward()
