@@ -1,6 +1,6 @@
 """What a detector finds in a split, from the pictures to the numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from reprolens.errors import DataError
 from reprolens.evaluation.predict import detect, evaluate_split, validation_metrics
 from reprolens.loading import EvaluationPictures, evaluation_loader, open_index
 from reprolens.models import TrainedModel, build
-from reprolens.voc import Folder, read_folder
+from reprolens.voc import Folder, Record, read_folder
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = Model("fcos_mobilenet_v2", [64, 64], 0.01, 0.5, 20)
@@ -45,9 +45,8 @@ class Oracle(nn.Module):
     def __init__(self, folder: Folder, split: str, shift: float = 0.0) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.tensor(shift))
-        self.known = {
-            float(image.double().sum()): record for image, record in EvaluationPictures(open_index(folder), split)
-        }  # type: ignore[attr-defined]
+        pictures: Iterable[tuple[Tensor, Record]] = EvaluationPictures(open_index(folder), split)  # type: ignore[assignment]
+        self.known = {float(image.double().sum()): record for image, record in pictures}
         self.classes = folder.classes
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:

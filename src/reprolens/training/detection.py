@@ -1,6 +1,7 @@
 """The detection task: a detector on a VOC folder, from its starting weights to the model that is kept."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -171,6 +172,9 @@ def _refuse_impossible(config: Config, pictures: int, trained: int, world: int) 
         raise TrainingError(
             "transfer: the starting weights cover the whole model, so nothing is left to train; use full"
         )
+    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    if config.trainer.compile and not any(map(shutil.which, compilers)):
+        raise TrainingError("trainer.compile: wants a C++ compiler, and there is neither g++ nor clang++; set it to false")
     if pictures == 0:
         raise TrainingError("the train split has no pictures; see reports/dataset.json")
     if pictures < 2 * world:
