@@ -174,7 +174,7 @@ def _refuse_impossible(config: Config, pictures: int, trained: int, world: int) 
         )
     compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
     if config.trainer.compile and not any(map(shutil.which, compilers)):
-        raise TrainingError("trainer.compile: wants a C++ compiler, and there is neither g++ nor clang++; set it to false")
+        raise TrainingError("trainer.compile: wants a C++ compiler (g++ or clang++); there is none, so set false")
     if pictures == 0:
         raise TrainingError("the train split has no pictures; see reports/dataset.json")
     if pictures < 2 * world:
