@@ -8,7 +8,6 @@ average, optimizer, generators and history are compared bit by bit.
 import csv
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -56,8 +55,6 @@ def resume(root: Path, workers: int, kills: int, seed: int) -> list[Kill]:
         (folder / "params.yaml").write_text(PARAMS % ((root / "data/digits").resolve(), workers), encoding="utf-8")
         _prepare(folder)
         _finish(folder, "peace")
-        (folder / "killed").mkdir()
-        shutil.copy(folder / "peace" / "arithmetic.json", folder / "killed")  # measured anew it might be another
         draws = random.Random(seed)
         steps = sorted(draws.sample(range(1, STEPS - 4), kills))
         writing = draws.randrange(kills)
@@ -99,6 +96,7 @@ def _finish(folder: Path, name: str) -> None:
 def _kill(folder: Path, step: int, writing: bool, draws: random.Random) -> Kill:
     """Kill the training once its checkpoints are past `step`: a little later, or while the next one is written."""
     checkpoints = folder / "killed"
+    checkpoints.mkdir(exist_ok=True)
     with _training(folder, "killed") as process:
         while not _torn(checkpoints) if writing and _last_step(checkpoints) >= step else _last_step(checkpoints) < step:
             if process.poll() is not None:

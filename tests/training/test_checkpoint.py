@@ -18,7 +18,7 @@ import torch
 
 from reprolens.errors import TrainingError
 from reprolens.files import sha256
-from reprolens.training.checkpoint import discard_checkpoints, load_checkpoint, locked, save_checkpoint
+from reprolens.training.checkpoint import discard_checkpoints, discard_oldest, load_checkpoint, locked, save_checkpoint
 
 FORK = multiprocessing.get_context("fork")  # real processes, without the seconds that importing torch takes
 
@@ -279,9 +279,27 @@ def test_the_lock_is_free_again_after_a_training_ends_or_fails(tmp_path: Path) -
         other.join()
         return ours.recv()
 
+    refusal = f"process {os.getpid()} is training just this"
     with locked(tmp_path):
-        assert f"process {os.getpid()} is training just this" in asked()
+        assert refusal in asked()
+        with pytest.raises(TrainingError, match=refusal), locked(tmp_path):
+            pass
+        assert refusal in asked()  # even that has not given the lock up
     assert asked() == "locked"
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         raise ZeroDivisionError
     assert asked() == "locked"
+
+
+def test_of_unfinished_runs_the_latest_are_kept_and_those_that_are_trained(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in "abcde"]
+    for age, run in enumerate(runs):
+        with locked(run):
+            _save(run, 1)
+        os.utime(run, (age, age))
+    with locked(runs[0]), _owner(runs[1]):  # in this process, and in another one
+        for age, run in enumerate(runs):
+            os.utime(run, (age, age))
+        discard_oldest(tmp_path, 2)
+        assert sorted(tmp_path.iterdir()) == [runs[0], runs[1], runs[3], runs[4]]
+    assert _place(runs[0]) == 0

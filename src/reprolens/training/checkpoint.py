@@ -26,24 +26,35 @@ KEPT = 2
 UNFINISHED = 4
 """How many runs that were interrupted are kept: those of settings that were tried since may be gone on with later."""
 _DIGITS = 16  # of the digest, in the file's name
+_held = set[tuple[int, Path]]()  # processes and the folders that they have locked
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a checkpoint folder, so that never two processes write one run. Raises TrainingError if one does already."""
     folder.mkdir(parents=True, exist_ok=True)
+    place = (os.getpid(), folder.resolve())
+    if place in _held:  # lockf refuses no process its own lock, and closing the file once more would give it up
+        raise TrainingError(_busy(folder, str(os.getpid())))
     with (folder / "lock").open("a+") as file:
         try:
             # Not flock: loader processes that outlive their killed parent would go on holding that.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            owner = file.read().strip()
-            raise TrainingError(f"{folder}: process {owner} is training just this; wait for it, or stop it") from None
+            raise TrainingError(_busy(folder, file.read().strip())) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        yield
+        _held.add(place)
+        try:
+            yield
+        finally:
+            _held.remove(place)
+
+
+def _busy(folder: Path, owner: str) -> str:
+    return f"{folder}: process {owner} is training just this; wait for it, or stop it"
 
 
 def save_checkpoint(folder: Path, step: int, content: dict[str, Any]) -> bool:

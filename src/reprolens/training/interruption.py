@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C while training: noted, so that the loop can save a checkpoint at the end of its step."""
+"""Signals while training: SIGTERM and Ctrl-C are noted, so that the loop can save at the end of its step."""
 
 import signal
 import threading
@@ -31,3 +31,12 @@ def noted_signals() -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_deaths_to_loader() -> None:
+    """Undo torch's handler of SIGCHLD, set when loader processes start: it raises in the middle of a step if one dies.
+
+    A step is taken whole or not at all. The loader itself sees within seconds that a batch will not come, and raises.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)

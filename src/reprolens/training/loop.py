@@ -2,6 +2,7 @@
 
 import math
 import resource
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +26,9 @@ from reprolens.progress import Bar, bar
 from reprolens.training.ema import ExponentialMovingAverage
 from reprolens.training.failures import check_finite, explained
 from reprolens.training.hardware import Hardware
+from reprolens.training.interruption import leave_deaths_to_loader
 from reprolens.training.optimizer import build_optimizer, build_schedule
-from reprolens.training.state import Run, copy_weights, restore
+from reprolens.training.state import Run, copy_weights, restore, share_statistics
 from reprolens.training.watch import Watch, watched
 
 CLOCKED = ("images_per_second", "data_wait", "peak_memory_mb", "seconds")
@@ -81,7 +83,7 @@ def train(
     progress = run.progress
     history = history if run.accelerator.is_main_process else None
     if history and progress.rows:
-        write_csv(history, progress.rows)  # DVC removed it with the stage's other outputs
+        _write_history(history, progress.rows)  # DVC removed it with the stage's other outputs
     with watched(run, trainer, hardware, checkpoints) as watch, bar("train", int(total)) as line:
         line.advance(progress.step)
         while not progress.finished:
@@ -89,9 +91,11 @@ def train(
             _train_epoch(run, task, loader, config, watch, line)
             _close_epoch(run, task, config, watch)
             if history:
-                write_csv(history, progress.rows)
+                _write_history(history, progress.rows)
             watch.save_if_due()
         watch.save()  # so that nothing is lost if the results cannot be written
+    if history:
+        write_csv(history, progress.rows)
     kept = run.best if trainer.keep == Keep.best else copy_weights(run.average.model)
     return kept, _report(run, config, hardware)
 
@@ -147,6 +151,8 @@ def _steps(loader: DataLoader[Batch], accumulate: int, watch: Watch) -> Iterator
     batches, waited = list[Batch](), 0.0
     with watch.loader_failures():
         iterator = iter(loader)
+        if loader.num_workers:
+            leave_deaths_to_loader()
     while True:
         began = time.monotonic()
         with watch.loader_failures():
@@ -193,7 +199,11 @@ def _close_epoch(run: Run, task: Task, config: Config, watch: Watch) -> None:
     trainer, progress = config.trainer, run.progress
     progress.finished |= progress.epoch == trainer.max_epochs
     validated = progress.finished or progress.epoch % trainer.evaluate_every == 0
-    metrics = task.validate(run.average.model) if validated else {}
+    metrics: Mapping[str, float] = {}
+    if validated:
+        share_statistics(run)
+        with watch.loader_failures(between_steps=False):
+            metrics = task.validate(run.average.model)
     if validated and metrics[task.metric] > progress.best_metric:
         progress.best_metric, progress.best_epoch = metrics[task.metric], progress.epoch
         run.best = copy_weights(run.average.model)
@@ -215,6 +225,14 @@ def _close_epoch(run: Run, task: Task, config: Config, watch: Watch) -> None:
         progress.finished = True
     progress.epoch, progress.batch = progress.epoch + 1, 0
     progress.sums.clear()
+
+
+def _write_history(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows so far; a full disk does not stop a training that may yet end on one with room."""
+    try:
+        write_csv(path, rows)
+    except OSError as error:
+        print(f"warning: {path}: not written ({error}); training goes on", file=sys.stderr)
 
 
 def _report(run: Run, config: Config, hardware: Hardware) -> dict[str, Any]:

@@ -18,19 +18,21 @@ def place() -> tuple[int, int]:
 def launch(module: str, processes: int) -> bool:
     """Run `python -m module` in that many processes of this machine, and return whether it was necessary.
 
-    It is not for one process, nor in a process that a launcher has started. Raises TrainingError if one fails; what it
-    failed of it has said itself.
+    It is not for one process, nor in a process that a launcher has started. Where one ends with a user's error, which
+    it has said itself, or a signal stops them, this process ends with status 2; raises TrainingError if one crashes.
     """
     if processes == 1 or "RANK" in os.environ:
         return False
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # its report repeats what the processes say
+    logging.disable(logging.CRITICAL)  # its report repeats what the processes say
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id=str(os.getpid()),
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
@@ -39,7 +41,13 @@ def launch(module: str, processes: int) -> bool:
         elastic_launch(config, sys.executable)("-m", module)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        if failure.exitcode == 2:
+            raise SystemExit(2) from None
         raise TrainingError(f"process {rank} of {processes} ended with status {failure.exitcode}") from None
+    except SignalException:  # passed on to the processes, which have saved a checkpoint
+        raise SystemExit(2) from None
+    finally:
+        logging.disable(logging.NOTSET)
     return True
 
 

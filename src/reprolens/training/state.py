@@ -3,7 +3,7 @@
 import math
 import random
 from collections import defaultdict
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import accelerate
@@ -59,8 +59,9 @@ def capture(run: Run) -> dict[str, Any]:
         "optimizer": run.optimizer.optimizer.state_dict(),
         "schedule": run.schedule.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else {},
-        "random": gather_object([_random_states()]) if run.accelerator.num_processes > 1 else [_random_states()],
-        "progress": vars(run.progress) | {"sums": dict(run.progress.sums)},
+        "random": _of_all(run, _random_states()),
+        "sums": _of_all(run, dict(run.progress.sums)),
+        "progress": {name: value for name, value in vars(run.progress).items() if name != "sums"},
         "best": run.best,
     }
 
@@ -74,10 +75,20 @@ def restore(run: Run, saved: dict[str, Any]) -> None:
     run.schedule.load_state_dict(saved["schedule"])
     if run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(saved["scaler"])
-    values = {name.name: saved["progress"][name.name] for name in fields(Progress)}
-    run.progress = Progress(**values | {"sums": defaultdict(float, values["sums"])})
+    rank = run.accelerator.process_index
+    run.progress = Progress(**saved["progress"], sums=defaultdict(float, saved["sums"][rank]))
     run.best = saved["best"]
-    _set_random_states(saved["random"][run.accelerator.process_index])
+    _set_random_states(saved["random"][rank])
+
+
+def share_statistics(run: Run) -> None:
+    """Give all processes the first one's averaged running statistics: each has seen other pictures.
+
+    Else they would validate different models, and after an interruption not the same ones as without.
+    """
+    if run.accelerator.num_processes > 1:
+        for buffer in run.average.model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -86,6 +97,11 @@ def copy_weights(model: nn.Module) -> dict[str, Tensor]:
         name: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
         for name, value in model.state_dict().items()
     }
+
+
+def _of_all(run: Run, value: Any) -> list[Any]:
+    """Return the values of all processes, in their order."""
+    return gather_object([value]) if run.accelerator.num_processes > 1 else [value]
 
 
 def _random_states() -> dict[str, Any]:

@@ -38,10 +38,15 @@ class Watch:
         return limit is not None and bool(self._most(self.seconds() >= limit * 60))
 
     def save_if_due(self) -> None:
-        """Save a checkpoint if it is time to, or if a signal came; that one then ends the run with TrainingError."""
+        """Save a checkpoint if it is time to, or if a signal came; that one then ends the run with TrainingError.
+
+        Of several processes the first one raises it, the others end quietly with its status.
+        """
         asked = self._most(2 if self._interruption.received else int(self._is_due()))
         if asked:
             self.save()
+        if asked == 2 and not self._run.accelerator.is_main_process:
+            raise SystemExit(2)  # the first process says it for all
         if asked == 2:
             at = f"stopped by {self._interruption.received or 'a signal to another process'}"
             kept = "the same command goes on from there" if self._folder else "nothing was kept"
@@ -58,14 +63,21 @@ class Watch:
         self._saved_at, self._saved_step = time.monotonic(), self._run.progress.step
 
     @contextmanager
-    def loader_failures(self) -> Iterator[None]:
-        """Raise TrainingError where a process that loads pictures has died, after a checkpoint if a signal was why."""
+    def loader_failures(self, between_steps: bool = True) -> Iterator[None]:
+        """Raise TrainingError where a process that loads pictures has died.
+
+        If a signal was why, a checkpoint is saved before; between steps only, where there is something whole to save.
+        """
         try:
             yield
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            self.save_if_due()
+            if between_steps:
+                self.save_if_due()
+            elif self._interruption.received:
+                at = f"stopped by {self._interruption.received} while validating"
+                raise TrainingError(f"{at}; the same command goes on from the last checkpoint") from None
             reason = str(error).splitlines()[0]
             raise TrainingError(f"trainer.workers: a process that loads pictures died ({reason}); try fewer") from None
 
