@@ -161,11 +161,12 @@ def test_a_folder_without_any_gives_none(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "absent") is None
 
 
-def test_leftovers_of_killed_writers_are_removed_and_never_taken(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_are_never_taken_and_removed_by_the_next_owner(tmp_path: Path) -> None:
     _save(tmp_path, 1, 2)
     (tmp_path / ".step-abc.tmp").write_bytes(b"half")
     assert _place(tmp_path) == 1
-    assert list(tmp_path.glob(".*")) == []
+    with locked(tmp_path):
+        assert list(tmp_path.glob(".*")) == []
 
 
 def test_a_full_disk_leaves_the_ones_before_usable_and_is_said(

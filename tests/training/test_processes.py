@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from reprolens import selftest
@@ -59,6 +60,7 @@ class Pair:
         sys.stderr = self.errors.open("a", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
         torch.set_num_threads(1)
+        AcceleratorState._reset_state(reset_partial_state=True)  # the forked test process may have trained alone
         history = self.folder.with_suffix(".csv")
         try:
             trained = train_detector(self.config, self.data, self.initial, history, _measure, self.folder)
@@ -110,6 +112,7 @@ def _together(pair: Pair, rank: int = 0) -> tuple[dict[str, torch.Tensor], dict[
     return _result(pair, rank)
 
 
+@pytest.mark.slow
 def test_both_train_on_their_share_and_end_in_one_result(start: Callable[..., Pair], configure: Compose) -> None:
     pair = start(configure(*KNOBS, "trainer.max_epochs=3"), "run")
     (state, report), (other, _) = _together(pair), _together(pair, rank=1)
@@ -121,6 +124,7 @@ def test_both_train_on_their_share_and_end_in_one_result(start: Callable[..., Pa
     assert pair.errors.read_text() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knobs", [[], ["trainer.ema_decay=0", "trainer.accumulate=2"]])
 def test_both_killed_and_started_again_end_in_the_same_bits(
     knobs: list[str], start: Callable[..., Pair], configure: Compose
@@ -137,6 +141,7 @@ def test_both_killed_and_started_again_end_in_the_same_bits(
     assert list(selftest._differences(killed.folder.with_name("peace"), killed.folder)) == []
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_them_stops_both_after_the_same_step(start: Callable[..., Pair], configure: Compose) -> None:
     config = configure(*KNOBS, "trainer.max_epochs=1000")
     pair = start(config, "run")

@@ -137,8 +137,11 @@ CASES = {
     "bf16, seldom validated": ["trainer.precision=bf16", "trainer.max_epochs=3", "trainer.evaluate_every=2"],
 }
 
+QUICK = ("adamw, cosine", "sgd, steps, no average", "mosaic, multi-scale, no cache")
+MARKS = {name: pytest.mark.slow for name in CASES if name not in QUICK}
 
-@pytest.mark.parametrize("knobs", CASES.values(), ids=CASES)
+
+@pytest.mark.parametrize("knobs", [pytest.param(CASES[name], id=name, marks=MARKS.get(name, ())) for name in CASES])
 def test_stopped_and_cut_off_it_ends_in_the_same_bits(
     knobs: list[str], training: Callable[..., Training], compose: Compose
 ) -> None:

@@ -47,6 +47,8 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         _held.add(place)
+        for leftover in folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -83,8 +85,6 @@ def save_checkpoint(folder: Path, step: int, content: dict[str, Any]) -> bool:
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Return the newest whole checkpoint of a folder; None if there is none. Damaged ones are named and passed over."""
-    for leftover in folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
-        leftover.unlink(missing_ok=True)
     for path in reversed(_by_age(folder)):
         if sha256(path)[:_DIGITS] == path.stem.rpartition("-")[2]:
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -25,7 +25,8 @@ import torch
 
 import reprolens
 from reprolens.config import Config
-from reprolens.files import sha256
+from reprolens.errors import TrainingError
+from reprolens.files import sha256, write_json
 
 IRRELEVANT = ("cache", "cache_mb", "checkpoint_minutes", "checkpoint_steps", "workers")
 _SECTIONS = ("model", "transfer", "augment", "optimizer", "schedule", "trainer")
@@ -55,14 +56,17 @@ def run_folder(root: Path, parts: Mapping[str, str]) -> tuple[Path, str]:
     """Return a run's checkpoint folder, made if need be, and why another unfinished run is not gone on with.
 
     The reason names the parts in which the latest of them differs; it is empty where there is nothing to explain.
+    Raises TrainingError if the folder cannot be written.
     """
     folder = root / _digest(dict(parts))
     path = folder / "fingerprint.json"
     if path.is_file():
         return folder, ""
     others = sorted(root.glob("*/fingerprint.json"), key=lambda other: other.stat().st_mtime)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(parts), indent=2) + "\n", encoding="utf-8")
+    try:
+        write_json(path, dict(parts))
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be written ({error.strerror}); checkpoints need the place") from None
     if not others:
         return folder, ""
     try:
