@@ -26,13 +26,14 @@ def explained(shape: tuple[int, ...]) -> Iterator[None]:
         raise TrainingError(f"trainer.batch_size: this model needs at least 2, a batch has {shape[0]}") from None
 
 
-def check_finite(losses: Mapping[str, float], step: int, ids: Sequence[str]) -> None:
-    """Raise TrainingError, naming the pictures of the batch, if a loss is NaN or infinite."""
-    if all(map(math.isfinite, losses.values())):
+def check_finite(values: Mapping[str, float], step: int, ids: Sequence[str]) -> None:
+    """Raise TrainingError, naming the pictures of the step, if a loss, or the gradient's norm, is NaN or infinite."""
+    if all(map(math.isfinite, values.values())):
         return
-    parts = ", ".join(f"{name} {value:g}" for name, value in losses.items() if name != "loss")
+    what = "gradient" if "gradient" in values else "loss"
+    parts = ", ".join(f"{name} {value:g}" for name, value in values.items() if name != "loss")
     raise TrainingError(
-        f"the loss is not finite at step {step} ({parts}); lower optimizer.lr, "
+        f"the {what} is not finite at step {step} ({parts}); lower optimizer.lr, "
         f"or look at the pictures of this batch: {', '.join(ids)}"
     )
 

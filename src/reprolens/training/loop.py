@@ -186,7 +186,10 @@ def _step(run: Run, task: Task, batches: list[Batch], gradient_clip: float) -> d
         for name, value in named.items():
             means[name] += value / len(batches)
     if gradient_clip:
-        run.accelerator.clip_grad_norm_(run.model.parameters(), gradient_clip)
+        norm = run.accelerator.clip_grad_norm_(run.model.parameters(), gradient_clip)
+        if run.accelerator.scaler is None:  # which leaves steps out whose gradients are not finite
+            ids = [id for batch in batches for id in batch.ids]
+            check_finite({"gradient": float(norm)}, run.progress.step + 1, ids)
     run.optimizer.step()
     run.schedule.step()
     run.optimizer.zero_grad()
