@@ -11,6 +11,15 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as pipelines/stage.py does, before torch is loaded
 
 
+FORKING = ("test_checkpoint.py", "test_watch.py", "test_processes.py")
+"""Tests that fork trainings off. Torch's exporter starts threads of autograd, which outlive no fork: they come first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that fork before all others; the sort is stable, so the rest keep their order."""
+    items.sort(key=lambda item: item.path.name not in FORKING)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real data sets beside the repository; skip the test where it is absent."""

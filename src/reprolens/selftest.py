@@ -58,7 +58,11 @@ def resume(root: Path, workers: int, kills: int, seed: int) -> list[Kill]:
         draws = random.Random(seed)
         steps = sorted(draws.sample(range(1, STEPS - 4), kills))
         writing = draws.randrange(kills)
-        done = [_kill(folder, step, number == writing, draws) for number, step in enumerate(steps)]
+        done = []
+        for number, step in enumerate(steps):
+            done.append(_kill(folder, step, number == writing, draws))
+            while number == writing and not done[-1].writing and done[-1].step < STEPS - 6:
+                done.append(_kill(folder, done[-1].step, True, draws))  # the checkpoint was whole before it was killed
         _finish(folder, "killed")
         if differing := list(_differences(folder / "peace", folder / "killed")):
             raise TrainingError(f"after {len(done)} kills these differ: {', '.join(differing[:5])}")
@@ -101,7 +105,7 @@ def _kill(folder: Path, step: int, writing: bool, draws: random.Random) -> Kill:
         while not _torn(checkpoints) if writing and _last_step(checkpoints) >= step else _last_step(checkpoints) < step:
             if process.poll() is not None:
                 raise TrainingError(f"a training ended too early: {(process.stderr or sys.stdin).read()[-500:]}")
-            time.sleep(0.001)
+            time.sleep(0.0005)
         if not writing:
             time.sleep(draws.uniform(0, 0.3))
     torn = _torn(checkpoints)
