@@ -12,7 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as pipelines/stage.py does, b
 
 
 FORKING = ("test_checkpoint.py", "test_watch.py", "test_processes.py")
-"""Tests that fork trainings off. They come first: threads of autograd, which torch's exporter starts, outlive no fork."""
+"""They fork trainings off and come first: threads of autograd, which torch's exporter starts, outlive no fork."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
