@@ -291,3 +291,17 @@ def test_what_the_loader_decodes_in_advance_never_changes_the_result(train: Trai
     kept, again = (train(configure("augment=mosaic", f"trainer.cache={cache}")) for cache in ("memory", "none"))
     assert _equal(kept[0], again[0])
     assert _timeless(kept[2]) == _timeless(again[2])
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_enters_the_weights() -> None:
+    weight = nn.Linear(3, 1, bias=False)
+    before = weight.weight.detach().clone()
+    optimizer = torch.optim.SGD(weight.parameters(), lr=1.0)
+    task = Task(lambda model, images, targets: {"root": (model(images.flatten(1)) * 0).sqrt().sum()}, lambda m: {}, "x")
+    accelerator = accelerate.Accelerator(cpu=True)
+    schedule = LambdaLR(optimizer, lambda step: 1.0)
+    run = Run(accelerator, weight, ExponentialMovingAverage(weight, 0.0), accelerator.prepare(optimizer), schedule)
+    batch = Batch(torch.ones(2, 3, 1, 1, dtype=torch.uint8), [], ["first", "second"])
+    with pytest.raises(TrainingError, match=r"the gradient is not finite at step 1 .*: first, second"):
+        _step(run, task, [batch], 10.0)
+    assert torch.equal(weight.weight, before)
