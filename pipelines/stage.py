@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reprolens.errors import ReprolensError
+from reprolens.parent import die_with_parent
 
 # GNU OpenMP's idle threads spin; beside any other busy process that starves the working ones (measured: a tenth of the
 # speed). A short spin costs nothing on a quiet machine. It is read when torch is loaded, so it is set before that.
@@ -28,6 +29,8 @@ def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         raise SystemExit(2)
+    if "DVC_ROOT" in os.environ:
+        die_with_parent()  # whoever kills DVC must not leave a training behind that a second one would run beside
     os.chdir(ROOT)
     warnings.filterwarnings("ignore", module=r"(torch|torchvision|onnxscript|accelerate|copyreg)")
     try:

@@ -46,6 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models with their papers, licences and published weights")
     models.set_defaults(command=_models)
 
+    leaderboard = commands.add_parser("leaderboard", help="rank a sweep's trials, and write its page")
+    leaderboard.add_argument("sweep", help="name of a sweep in multirun/")
+    leaderboard.set_defaults(command=_leaderboard)
+
+    promote = commands.add_parser("promote", help="make a trial the repository's params.yaml and restore its results")
+    promote.add_argument("trial", help="SWEEP/NUMBER, its folder, or the name of its DVC experiment")
+    promote.add_argument("--force", action="store_true", help="lose changes of params.yaml that are not committed")
+    promote.set_defaults(command=_promote)
+
     selftest = commands.add_parser("selftest", help="try on this machine what is promised")
     selftest.add_argument("promise", choices=["resume"], help="resume: a killed training ends in the same bits")
     selftest.add_argument("--kills", type=int, default=5, metavar="N", help="how often to kill it (5)")
@@ -100,6 +109,24 @@ def _models(options: argparse.Namespace) -> None:
         entry = get(name)
         table.add_row(name, entry.paper, entry.licence, entry.backbone_weights)
     Console().print(table)
+
+
+def _leaderboard(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from reprolens.sweeps.leaderboard import leaderboard, render
+    from reprolens.sweeps.page import write_pages
+    from reprolens.sweeps.plan import MULTIRUN
+
+    folder = MULTIRUN / options.sweep if (MULTIRUN / options.sweep).is_dir() else Path(options.sweep)
+    Console().print(render(leaderboard(folder)))
+    print(write_pages(folder))
+
+
+def _promote(options: argparse.Namespace) -> None:
+    from reprolens.sweeps.promote import promote
+
+    print(f"promote: {promote(Path(), options.trial, options.force)}")
 
 
 def _selftest(options: argparse.Namespace) -> None:

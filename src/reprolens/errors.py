@@ -35,6 +35,10 @@ class TrackingError(ReprolensError):
     """The run cannot be published."""
 
 
+class SweepError(ReprolensError):
+    """A sweep cannot start or go on, or one of its trials cannot be had."""
+
+
 def suggest(name: str, valid: Iterable[str]) -> str:
     """Return the end of an error line: the valid names nearest to `name`, or all of them where none is near."""
     names = sorted(valid)

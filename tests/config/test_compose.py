@@ -48,7 +48,7 @@ IN_PARAMS = {
     "not a number": ("optimizer:\n  weight_decay: .nan", ["optimizer.weight_decay", "nan", "finite"]),
     "infinity": ("optimizer:\n  lr: .inf", ["optimizer.lr", "inf", "finite"]),
     "infinity in a list": ("augment:\n  scale: [1, .inf]", ["augment.scale", "finite"]),
-    "text for a list": ("tracking:\n  tags: one", ["tracking.tags", "'one'", "a list of texts"]),
+    "number for a list": ("tracking:\n  tags: 1", ["tracking.tags", "1", "a list of texts"]),
     "section for a text": ("tracking:\n  name: {a: b}", ["tracking.name", "a text or null"]),
     "text for a section": ("optimizer: adamw", ["optimizer", "section", "'adamw'"]),
     "list for a section": ("optimizer: [adamw]", ["optimizer", "section", "['adamw']"]),

@@ -1,5 +1,6 @@
 """The export stage: a folder that is whole and understood without this repository, or as it was before."""
 
+import json
 import os
 import re
 import subprocess
@@ -40,7 +41,7 @@ def reports(
     files.write_json(root / "dataset.json", dataset)
     files.write_json(root / "pretrain.json", PRETRAIN)
     files.write_json(root / "train.json", {"epochs": 3, "parameters": 2_108_816})
-    results, _ = evaluate_split(trained, folder, Evaluate("test", 4, 0.5, 4))
+    results, _ = evaluate_split(trained, folder, Evaluate("test", 4, 0.5, 100, 4), 7)
     write_evaluation(results, "test", root / "evaluation.json")
     return root
 
@@ -101,6 +102,14 @@ def test_the_card_gives_the_numbers_of_the_reports(out: tuple[Path, dict[str, An
         assert part in text, part
     assert all(f"| {name} | " in text for name in digits.classes)
     assert re.search(r"[{}]|None|nan", text.partition("## How to run it")[0]) is None
+
+
+def test_the_card_gives_the_interval_beside_each_number(out: tuple[Path, dict[str, Any]], reports: Path) -> None:
+    text = (out[0] / "README.md").read_text()
+    evaluation = json.loads((reports / "evaluation.json").read_text())
+    for key in ("voc12/map50", "voc07/map50", "coco/ap", "coco/ap75"):
+        value, low, high = (evaluation[name] for name in (key, f"{key}/low", f"{key}/high"))
+        assert f" | {value:.3f} | {low:.3f} to {high:.3f} |\n" in text
 
 
 def test_numbers_that_are_undefined_are_called_so(trained: TrainedModel, tmp_path: Path) -> None:

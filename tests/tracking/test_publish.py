@@ -92,6 +92,8 @@ def test_summary_has_the_final_metrics_of_every_report_under_one_name_each(writt
         "boxes": 400,
         "precision": 0.9,
         "voc12/map50": 0.925,
+        "voc12/map50/low": 0.9,
+        "precision/high": 0.92,
         "voc12/ap50/3": 0.87,
         "split": "test",
         "dataset/images": 700,
@@ -169,6 +171,12 @@ def test_artifacts_are_whole_files_in_the_run_folder_and_the_data_set_is_a_refer
     assert (data.type, entry.local_path, entry.ref) == ("dataset", "", f"dvc:data/voc?md5={'a' * 32}.dir")
     metadata = json.loads(data.metadata)
     assert (metadata["dvc_md5"], metadata["boxes/train"], metadata["path"]) == ("a" * 32 + ".dir", 2000, "data/voc")
+
+
+def test_the_model_carries_the_numbers_over_all_classes_with_their_intervals(written: Any) -> None:
+    metadata = json.loads(written.artifacts["fcos_mobilenet_v2-digits"].metadata)
+    expected = {"voc12/map50": 0.925, "voc12/map50/low": 0.9, "voc12/map50/high": 0.95, "coco/ap": 0.61}
+    assert metadata["metrics"] == expected
 
 
 def test_publishing_again_replaces_the_run(fresh: Any) -> None:

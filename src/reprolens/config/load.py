@@ -97,6 +97,8 @@ def _leaf(node: DictConfig, name: str, hint: Any, key: str) -> Any:
     would be 'False', 1e3 '1000.0'), and NaN or infinity.
     """
     value = node[name]
+    if get_origin(hint) is list and isinstance(value, str):
+        value = OmegaConf.create([value])  # one text where a list of texts is asked for is a list of one
     items = value if isinstance(value, ListConfig) else [value]
     if hint in (str, str | None, list[str]) and any(isinstance(item, bool | int | float) for item in items):
         raise SchemaError(key, f"{value!r} is not {_describe(hint)}; put quotes around it to make it one")

@@ -4,6 +4,7 @@ A group whose choices have different knobs is a union of dataclasses, told apart
 which does not apply cannot be set. There are no defaults here: they live in conf/, where a user sees them.
 """
 
+import re
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -239,12 +240,15 @@ class Evaluate:
     split: str
     batch_size: int
     score_threshold: float
+    bootstrap: int
     samples: int
 
     def __post_init__(self) -> None:
         check(self.split in ("train", "val", "test"), "evaluate.split", "must be train, val or test")
         check(self.batch_size > 0, "evaluate.batch_size", "must be at least 1")
         check(0 <= self.score_threshold <= 1, "evaluate.score_threshold", "must be from 0 to 1")
+        good = self.bootstrap == 0 or 100 <= self.bootstrap <= 100_000
+        check(good, "evaluate.bootstrap", "must be from 100 to 100000, or 0 (no intervals)")
         check(self.samples >= 0, "evaluate.samples", "must be at least 0")
 
 
@@ -279,8 +283,21 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Sweep:
-    metric: str
-    direction: Direction
+    name: str | None
+    metric: list[str]
+    direction: list[Direction]
+    max_failure_rate: float
+    retry_failed: bool
+
+    def __post_init__(self) -> None:
+        check(bool(self.metric), "sweep.metric", "must name at least one key")
+        check(len(self.direction) == len(self.metric), "sweep.direction", f"must have {len(self.metric)}, one a metric")
+        check(0 <= self.max_failure_rate <= 1, "sweep.max_failure_rate", "must be from 0 to 1")
+        check(
+            self.name is None or re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", self.name) is not None,
+            "sweep.name",
+            "is a folder's name: letters, digits and . _ + = - only",
+        )
 
 
 @dataclass(frozen=True)

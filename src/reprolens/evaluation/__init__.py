@@ -2,7 +2,7 @@
 
 from reprolens.evaluation.detections import Detections, Truth, truth_of
 from reprolens.evaluation.evaluator import DetectionEvaluator, Metrics, Results
-from reprolens.evaluation.report import Picture, write_reports
+from reprolens.evaluation.report import Picture, shown, write_reports
 
 __all__ = [
     "DetectionEvaluator",
@@ -11,6 +11,7 @@ __all__ = [
     "Picture",
     "Results",
     "Truth",
+    "shown",
     "truth_of",
     "write_reports",
 ]

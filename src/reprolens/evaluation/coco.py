@@ -23,7 +23,7 @@ def coco_metrics(
     sizes: Sequence[tuple[int, int]],
     classes: Sequence[str],
 ) -> dict[str, float | None]:
-    """Return `coco/ap` and so on, then `coco/ap/<class>`, for pictures in the same order in all three lists.
+    """Return `coco/ap` and so on, then each class's `class_key`, for pictures in the same order in all three lists.
 
     `sizes` holds the pictures' width and height in pixels. A number that is undefined (no object of that class or size;
     COCO says -1) is None.
@@ -45,8 +45,13 @@ def coco_metrics(
     precision = cast(dict[str, Any], evaluation.eval)["precision"][:, :, :, 0, -1]
     for index, name in enumerate(classes):
         values = precision[:, :, index]
-        metrics[f"coco/ap/{name}"] = float(values.mean()) if (values > -1).all() else None
+        metrics[class_key(name)] = float(values.mean()) if (values > -1).all() else None
     return metrics
+
+
+def class_key(name: str) -> str:
+    """Return `coco/ap/<class>`; a class called low or high has `coco/ap/class/low`: the other is the interval's end."""
+    return f"coco/ap/class/{name}" if name in ("low", "high") else f"coco/ap/{name}"
 
 
 def xywh(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

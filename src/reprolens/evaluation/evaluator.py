@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprolens.errors import DataError
+from reprolens.evaluation.bootstrap import intervals, measured
 from reprolens.evaluation.coco import coco_metrics
 from reprolens.evaluation.detections import Detections, Truth, check_finite
-from reprolens.evaluation.voc_ap import Curve, all_point_ap, eleven_point_ap, mean_ap, voc_curves
+from reprolens.evaluation.matches import Matches, coco_matches
+from reprolens.evaluation.voc_ap import Curve, all_point_ap, curves_of, eleven_point_ap, mean_ap, voc_matches
 
 Metrics = dict[str, float | None]
 
@@ -20,7 +22,8 @@ class Results:
     metrics: the flat numbers: `images`, `boxes`, `detections`; `voc07/map50`, `voc12/map50` and `coco/*`, means over
         the classes that have truth; `precision`, `recall` and `f1` over all classes together, of the detections with a
         score from `score_threshold` up, at IoU 0.5; and of each class `voc12/ap50/<class>`, `voc07/ap50/<class>` and
-        `coco/ap/<class>`. None where a number is undefined.
+        `coco/ap/<class>` (`coco.class_key`). None where a number is undefined. With resamples, behind each of
+        `bootstrap.HEADLINE` its 95 % interval, `<key>/low` and `<key>/high`.
     """
 
     classes: tuple[str, ...]
@@ -31,10 +34,14 @@ class Results:
 
 
 class DetectionEvaluator:
-    """Collects what a detector found, picture by picture, and measures it: `reset`, `update` for each, `compute`."""
+    """Collects what a detector found, picture by picture, and measures it: `reset`, `update` for each, `compute`.
 
-    def __init__(self, classes: Sequence[str], score_threshold: float = 0.5) -> None:
+    The intervals of the headline numbers are from as many `resamples` of the pictures, drawn by `seed`; 0: none.
+    """
+
+    def __init__(self, classes: Sequence[str], score_threshold: float = 0.5, resamples: int = 0, seed: int = 0) -> None:
         self._classes, self._score_threshold = tuple(classes), score_threshold
+        self._resamples, self._seed = resamples, seed
         self.reset()
 
     def reset(self) -> None:
@@ -60,7 +67,8 @@ class DetectionEvaluator:
     def compute(self) -> Results:
         """Measure all pictures so far."""
         classes = self._classes
-        curves = voc_curves(self._detections, self._truths, len(classes))
+        matches = voc_matches(self._detections, self._truths, len(classes))
+        curves = curves_of(matches, len(classes))
         labels = np.concatenate([np.zeros(0, np.int64), *(truth.labels for truth in self._truths)])
         boxes = tuple(np.bincount(labels, minlength=len(classes)).tolist())
         voc07 = {f"voc07/ap50/{name}": eleven_point_ap(curve) for name, curve in zip(classes, curves, strict=True)}
@@ -79,7 +87,14 @@ class DetectionEvaluator:
             **voc07,
             **per_class,
         }
+        if self._resamples:
+            metrics = _beside(metrics, self._intervals(matches))
         return Results(classes, self._score_threshold, metrics, curves, boxes)
+
+    def _intervals(self, voc: Matches) -> Metrics:
+        coco = coco_matches(self._detections, self._truths, len(self._classes))
+        split = measured(voc, coco, len(self._images), len(self._classes), self._score_threshold)
+        return intervals(split, self._resamples, self._seed)
 
 
 def working_point(curves: Sequence[Curve], threshold: float) -> Metrics:
@@ -94,3 +109,12 @@ def working_point(curves: Sequence[Curve], threshold: float) -> Metrics:
         "recall": right / (right + missed) if right + missed else None,
         "f1": 2 * right / (2 * right + wrong + missed) if right + wrong + missed else None,
     }
+
+
+def _beside(metrics: Metrics, ends: Metrics) -> Metrics:
+    """Return `metrics` with each `<key>/low` and `<key>/high` of `ends` behind its key."""
+    together: Metrics = {}
+    for key, value in metrics.items():
+        together[key] = value
+        together |= {end: ends[end] for end in (f"{key}/low", f"{key}/high") if end in ends}
+    return together

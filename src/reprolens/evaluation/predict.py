@@ -49,8 +49,12 @@ def validation_metrics(
     return {"map50": metrics["voc12/map50"] or 0.0, "map": metrics["coco/ap"] or 0.0}
 
 
-def evaluate_split(trained: TrainedModel, folder: Folder, options: Evaluate) -> tuple[Results, list[Picture]]:
+def evaluate_split(
+    trained: TrainedModel, folder: Folder, options: Evaluate, seed: int
+) -> tuple[Results, list[Picture]]:
     """Return how good a trained model is on a split, and every picture with what it found.
+
+    `seed` decides the pictures that the intervals' resamples draw.
 
     Raises DataError if the model was trained for other classes than the folder's.
     """
@@ -60,7 +64,8 @@ def evaluate_split(trained: TrainedModel, folder: Folder, options: Evaluate) -> 
     batches = track(
         evaluation_loader(EvaluationPictures(open_index(folder), options.split), options.batch_size), "evaluate"
     )
-    evaluator, pictures = DetectionEvaluator(folder.classes, options.score_threshold), []
+    evaluator = DetectionEvaluator(folder.classes, options.score_threshold, options.bootstrap, seed)
+    pictures = []
     for record, detections in detect(trained.module, batches):
         evaluator.update(record.id, detections, truth_of(record, folder.classes), (record.width, record.height))
         pictures.append(Picture(record, folder.image(record), detections))

@@ -12,9 +12,9 @@ from PIL import Image
 
 from reprolens import files
 from reprolens.errors import DataError
-from reprolens.evaluation.coco import xywh
+from reprolens.evaluation.coco import class_key, xywh
 from reprolens.evaluation.detections import Detections, truth_of
-from reprolens.evaluation.evaluator import Results, working_point
+from reprolens.evaluation.evaluator import Metrics, Results, working_point
 from reprolens.evaluation.figures import Sample, draw_pr_curves, draw_samples
 from reprolens.voc import Record
 
@@ -48,6 +48,14 @@ def write_reports(
 def write_evaluation(results: Results, split: str, path: Path) -> None:
     """Write the flat metrics and the split's name; an undefined number is null."""
     files.write_json(path, {"split": split, **results.metrics})
+
+
+def shown(metrics: Metrics, key: str) -> str:
+    """Return a number with its 95 % interval where it has one: `0.610 [0.552, 0.671]`, or `undefined`."""
+    value, low, high = metrics[key], metrics.get(f"{key}/low"), metrics.get(f"{key}/high")
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def write_predictions(pictures: Sequence[Picture], path: Path) -> None:
@@ -135,7 +143,7 @@ def _curve_rows(results: Results) -> Iterable[tuple[str, float, float]]:
 
 def _class_rows(results: Results) -> Iterable[tuple]:
     for name, boxes, curve in zip(results.classes, results.boxes, results.curves, strict=True):
-        measures = [results.metrics[f"{measure}/{name}"] for measure in ("voc12/ap50", "voc07/ap50", "coco/ap")]
+        measures = [results.metrics[key] for key in (f"voc12/ap50/{name}", f"voc07/ap50/{name}", class_key(name))]
         yield name, boxes, *measures, *working_point([curve], results.score_threshold).values()
 
 

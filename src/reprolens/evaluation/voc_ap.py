@@ -15,11 +15,13 @@ difficult.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reprolens.evaluation.detections import Detections, Truth, join_detections, join_truths
+from reprolens.evaluation.matches import Matches
 
 _PAIRS_AT_ONCE = 2_000_000
 """Pairs of a detection and a true box whose IoU is worked out together: bounds the memory to some 200 MB."""
@@ -72,25 +74,45 @@ def voc_curves(
 
     `ignore_difficult=False` counts difficult objects as ordinary ones; crowds stay ignored.
     """
+    return curves_of(voc_matches(detections, truths, classes, iou_threshold, ignore_difficult), classes)
+
+
+def curves_of(matches: Matches, classes: int) -> tuple[Curve, ...]:
+    """Return the curve of every class, from what `voc_matches` returns."""
+    counted = ~matches.ignored[0]
+    bounds = np.searchsorted(matches.label[counted], np.arange(classes + 1))
+    scores, right = matches.scores[counted], matches.right[0, counted]
+    positives = np.bincount(matches.truth_label, minlength=classes)
+    return tuple(
+        Curve(scores[first:last], np.cumsum(right[first:last]), int(positives[index]))
+        for index, (first, last) in enumerate(pairwise(bounds))
+    )
+
+
+def voc_matches(
+    detections: Sequence[Detections],
+    truths: Sequence[Truth],
+    classes: int,
+    iou_threshold: float = 0.5,
+    ignore_difficult: bool = True,
+) -> Matches:
+    """Judge every detection as the development kit does, at the one threshold."""
     image, found = join_detections(detections)
-    rank = np.argsort(-found.scores, kind="stable")
-    found = Detections(found.boxes[rank], found.scores[rank], found.labels[rank])
+    rank = np.lexsort((-found.scores, found.labels))
+    image, found = image[rank], Detections(found.boxes[rank], found.scores[rank], found.labels[rank])
     truth_image, truth = join_truths(truths)
     group = truth_image * classes + truth.labels
     order = np.argsort(group, kind="stable")
     ignore = truth.crowd | (truth.difficult & ignore_difficult)
 
-    wanted = image[rank] * classes + found.labels
+    wanted = image * classes + found.labels
     first, last = (np.searchsorted(group[order], wanted, side=side) for side in ("left", "right"))
     iou, best = _best_match(found.boxes, truth.boxes[order], first, last)
     right, ignored = _judge(iou >= iou_threshold, best, ignore[order])
 
-    positives = np.bincount(truth.labels[~ignore], minlength=classes)
-    curves = []
-    for index in range(classes):
-        ranked = np.flatnonzero((found.labels == index) & ~ignored)
-        curves.append(Curve(found.scores[ranked], np.cumsum(right[ranked]), int(positives[index])))
-    return tuple(curves)
+    easy = np.flatnonzero(~ignore)
+    easy = easy[np.argsort(truth.labels[easy], kind="stable")]
+    return Matches(image, found.labels, found.scores, right[None], ignored[None], truth_image[easy], truth.labels[easy])
 
 
 def eleven_point_ap(curve: Curve) -> float | None:

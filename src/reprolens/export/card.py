@@ -26,8 +26,8 @@ non-maximum suppression are inside.
 
 On the {split} split, {images} pictures with {boxes} boxes{seen}:
 
-| measure | value |
-|---|---|
+| measure | value | 95 % interval |
+|---|---|---|
 {metrics}
 
 | class | boxes in train | AP at IoU 0.5 (VOC12) |
@@ -87,7 +87,10 @@ def write_card(folder: Path, trained: TrainedModel, reports: dict[str, dict[str,
         seen=", the pictures that it was trained on" if evaluation["split"] == "train" else " that training never saw",
         images=evaluation["images"],
         boxes=evaluation["boxes"],
-        metrics="\n".join(f"| {label} | {_number(evaluation[key])} |" for label, key in _MEASURES.items()),
+        metrics="\n".join(
+            f"| {label} | {_number(evaluation[key])} | {_interval(evaluation, key)} |"
+            for label, key in _MEASURES.items()
+        ),
         per_class="\n".join(
             f"| {name} | {boxes_in_train[name]} | {_number(evaluation[f'voc12/ap50/{name}'])} |"
             for name in trained.classes
@@ -115,6 +118,12 @@ _MEASURES = {
 def _weights(origin: dict[str, Any]) -> str:
     name = origin.get("name") or origin.get("file")
     return f"{name} ({origin['licence']})" if name else "none: trained from random values"
+
+
+def _interval(evaluation: dict[str, Any], key: str) -> str:
+    """Return the interval by bootstrap over pictures; nothing where there is none (evaluate.bootstrap: 0)."""
+    low, high = evaluation.get(f"{key}/low"), evaluation.get(f"{key}/high")
+    return "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def _number(value: float | None) -> str:

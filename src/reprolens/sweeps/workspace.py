@@ -3,55 +3,77 @@
 A plain copy, not a Git worktree: DVC's experiments would collide on the refs that worktrees share.
 """
 
-import shutil
-import subprocess
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from reprolens.config import Config
+from reprolens.config import Config, FileWeights
 from reprolens.config.compose import to_yaml
-from reprolens.errors import ConfigError
 from reprolens.files import write_text
+from reprolens.sweeps.git import Snapshot, changes, checkout, patch
+
+OWN = ("config.yaml", "dvc.lock", "params.yaml")
+"""What a workspace has of its own as soon as it has run; a later snapshot of the sources leaves it alone."""
 
 
-def make_workspace(root: Path, workspace: Path, config: Config) -> Config:
-    """Fill `workspace` with what a reproduction of `config` needs and return the configuration as it holds there.
+def make_workspace(
+    root: Path, workspace: Path, snapshot: Snapshot, config: Config, cache: str, checkpoints: str
+) -> None:
+    """Fill `workspace` with what a reproduction of `config` needs, or bring one of an earlier start up to date.
 
-    The data set's path becomes absolute where the data set is not among the files copied. The Weights & Biases folder
-    is the repository's, so that one folder holds the runs of all trials. Raises ConfigError outside a Git repository.
+    `cache` is the repository's DVC cache, `checkpoints` names the folder in `root`/.checkpoints that a training here
+    uses: the same one wherever the same training is gone on with. The Weights & Biases folder is the repository's, so
+    that one folder has all trials' runs.
     """
-    for name in _files(root):
-        target = workspace / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(root / name, target)
-    if not (workspace / config.data.path).exists():
-        config = replace(config, data=replace(config.data, path=str((root / config.data.path).resolve())))
-    write_text(workspace / "params.yaml", to_yaml(config))
+    mark = workspace / ".dvc" / "tmp" / "snapshot"
+    old = mark.read_text(encoding="utf-8") if mark.is_file() else None
+    if old != snapshot.tree:
+        newer, gone = changes(root, old, snapshot.tree)
+        checkout(root, snapshot.tree, workspace, [name for name in newer if old is None or name not in OWN])
+        for name in gone:
+            (workspace / name).unlink(missing_ok=True)
+        write_text(workspace / "changes.patch", patch(root, snapshot))
+        write_text(mark, snapshot.tree)
+    for source in (config.data.path, config.pretrain.path if isinstance(config.pretrain, FileWeights) else None):
+        if source and not Path(source).is_absolute() and not (workspace / source).exists():
+            _link(workspace / source, root / source)  # ignored by Git, so not copied
+    (root / "wandb").mkdir(exist_ok=True)
+    _link(workspace / "wandb", root / "wandb")
+    (root / ".checkpoints" / checkpoints).mkdir(parents=True, exist_ok=True)
+    _link(workspace / ".checkpoints", root / ".checkpoints" / checkpoints)
     write_text(
         workspace / ".dvc" / "config.local",
-        "[core]\n    no_scm = true\n"
-        f"[cache]\n    dir = {cache_folder(root)}\n    type = reflink,hardlink,symlink,copy\n",
+        f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n    type = reflink,hardlink,symlink,copy\n",
     )
-    runs = root / "wandb"
-    runs.mkdir(exist_ok=True)
-    if not (workspace / "wandb").exists():
-        (workspace / "wandb").symlink_to(runs)
-    return config
+    write_text(workspace / "params.yaml", to_yaml(config))
 
 
-def cache_folder(root: Path) -> Path:
-    """Return where the repository keeps its DVC cache: as configured, else .dvc/cache."""
-    command = ["dvc", "cache", "dir"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    return Path(done.stdout.strip()) if done.returncode == 0 and done.stdout.strip() else root / ".dvc" / "cache"
+def trial_config(root: Path, config: Config, group: str) -> Config:
+    """Return the configuration as it holds in a workspace.
+
+    Sources outside of the repository are there by their absolute paths, the runs' group is the sweep's name, and of the
+    sweep itself there is only what a trial returns: a knob of how it is run must not make its trials others.
+    """
+    data, pretrain = replace(config.data, path=_absolute(root, config.data.path)), config.pretrain
+    if isinstance(pretrain, FileWeights):
+        pretrain = replace(pretrain, path=_absolute(root, pretrain.path))
+    tracking = replace(config.tracking, group=config.tracking.group or group)
+    sweep = replace(config.sweep, name=None, max_failure_rate=1.0, retry_failed=False)
+    return replace(config, data=data, pretrain=pretrain, tracking=tracking, sweep=sweep)
 
 
-def _files(root: Path) -> list[str]:
-    """Return the tracked files and the untracked ones that Git does not ignore, relative to `root`."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    if done.returncode:
-        raise ConfigError(
-            f"{root}: a sweep copies the files that Git knows, but this is no Git repository; run git init"
-        )
-    return [name for name in done.stdout.split("\0") if name and (root / name).is_file()]
+def _absolute(root: Path, path: str) -> str:
+    """Return a path that holds in a workspace too: one inside the repository is the same there, any other absolute."""
+    inside = os.path.normpath(path)
+    return path if Path(inside).is_absolute() or not inside.startswith("..") else str((root / path).resolve())
+
+
+def _link(place: Path, target: Path) -> None:
+    """Make `place` a symbolic link to `target`, in place of another link."""
+    if place.is_symlink() and place.readlink() == target:
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink():
+        place.unlink()
+    if not place.exists():
+        place.symlink_to(target)

@@ -73,5 +73,7 @@ def _hash(identity: Identity, name: str) -> dict[str, str]:
 
 
 def _headline(reports: Reports) -> dict[str, Any]:
-    """Return the metrics over all classes: those of a single class have a third part."""
-    return {key: value for key, value in reports.metrics["evaluation"].items() if key.count("/") == 1}
+    """Return the metrics over all classes, with their intervals (`coco/ap/low`); other third parts are classes."""
+    metrics = reports.metrics["evaluation"]
+    wholes = {key: key.removesuffix("/low").removesuffix("/high") for key in metrics}
+    return {key: metrics[key] for key, whole in wholes.items() if whole.count("/") == 1 and whole in metrics}

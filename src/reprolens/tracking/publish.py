@@ -73,9 +73,9 @@ def _write(trial: Trial, mode: Mode) -> dict[str, str]:
     """Write the whole run in a session of its own, then remove what it replaces."""
     with session():
         media = build_media(trial.reports)  # before the run is opened, because a picture may be broken
-        with _replacing(trial, mode), _finished(_open(trial, mode)) as run:
+        with _replacing(trial, mode), finished(open_run(trial.root, trial.config, trial.identity, mode)) as run:
             folder, url = stage_artifacts_in(run), run.url
-            _define_metrics(run, trial.reports.columns)
+            define_metrics(run, trial.reports.columns)
             _log_history(run, trial.reports.history, media)
             run.summary.update(summary(trial.reports))
             if trial.config.tracking.artifacts:
@@ -86,29 +86,29 @@ def _write(trial: Trial, mode: Mode) -> dict[str, str]:
     return result | place
 
 
-def _open(trial: Trial, mode: Mode) -> "wandb.Run":
+def open_run(root: Path, config: Config, identity: Identity, mode: Mode) -> "wandb.Run":
     """Open the run. Raises UnreachableError if that needs a server which does not answer or does not know us."""
     import wandb
 
-    tracking = trial.config.tracking
+    tracking = config.tracking
     try:
         if mode == Mode.online:
             wandb.setup(wandb.Settings(mode="online", silent=True))
             if not wandb.login(prompt=False, verify=False):
                 raise UnreachableError("no W&B key is set (wandb login, or WANDB_API_KEY)")
         return wandb.init(
-            dir=str(trial.root),
+            dir=str(root),
             mode=mode.value,
-            id=trial.identity.id,
+            id=identity.id,
             resume="allow" if mode == Mode.online else None,  # wandb cannot resume offline
             project=tracking.project,
             entity=tracking.entity,
-            name=trial.identity.name,
+            name=identity.name,
             group=tracking.group,
             job_type="trial",
             tags=tracking.tags,
             notes=tracking.notes,
-            config=dict(trial.identity.config),
+            config=dict(identity.config),
             allow_val_change=True,  # a resumed run takes the configuration of today, its `git` and `tracking` too
             settings=settings(),
         )
@@ -121,7 +121,7 @@ def _open(trial: Trial, mode: Mode) -> "wandb.Run":
 
 
 @contextmanager
-def _finished(run: "wandb.Run") -> Iterator["wandb.Run"]:
+def finished(run: "wandb.Run") -> Iterator["wandb.Run"]:
     """Close the run in any case, as failed after an error. wandb's own context manager would print the traceback."""
     try:
         yield run
@@ -131,7 +131,7 @@ def _finished(run: "wandb.Run") -> Iterator["wandb.Run"]:
     run.finish(exit_code=0)
 
 
-def _define_metrics(run: "wandb.Run", columns: tuple[str, ...]) -> None:
+def define_metrics(run: "wandb.Run", columns: tuple[str, ...]) -> None:
     """Draw what training measures over steps and the rest over epochs; keep the best of what validation measures."""
     for column in columns:
         if column in ("epoch", "global_step"):

@@ -1,0 +1,239 @@
+"""How far chance in the choice of pictures moves the headline numbers: 95 % intervals by bootstrap over pictures.
+
+Source: the percentile interval of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13: as many
+pictures as there are, drawn with replacement, measured again, many times; the interval holds the middle 95 %. Pictures
+are drawn, not boxes, because what is found in one picture belongs together.
+
+A picture drawn twice is a picture whose detections and true boxes count twice. So nothing is matched again: only the
+cumulative sums of a ranking change, and of these only the places of right detections are looked at, because precision
+falls everywhere else. The result is that of the measures themselves on a data set with the drawn pictures repeated,
+copies beside each other, except where detections of one picture and class share a score: here all copies of the first
+come before those of the second, while the measures rank copy by copy. A class without true boxes among those drawn is
+left out of the means, and a resample in which a number is undefined is left out of its interval.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprolens.evaluation.matches import Matches
+
+HEADLINE = ("voc07/map50", "voc12/map50", "coco/ap", "coco/ap50", "coco/ap75", "precision", "recall", "f1")
+"""The numbers that have an interval."""
+
+_COCO_RECALLS = np.linspace(0, 1, 101)
+_CELLS_AT_ONCE = 200_000
+"""Resamples times detections looked at together: some ten arrays of this size, so 20 MB, or one resample if larger."""
+
+Array = NDArray[np.float64]
+Whole = NDArray[np.signedinteger]
+Levels = Callable[[Whole, Whole], Whole]
+"""Of a number of right detections above 0, and of how many there are to be found: how many recall levels it reaches."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The right detections of all IoU thresholds and classes, and what comes before each, ready to be weighted.
+
+    image: `(N,)`, the picture of every detection, the classes one after the other.
+    hit: `(E,)`, the positions in `image` of the right ones, a segment for each threshold and class that has any.
+    ignored_image: `(G,)`, the pictures of the ignored detections of all thresholds; `hit_ignored` `(E,)` says how many
+        of them come before a hit.
+    start, threshold, label, first, first_ignored: `(S,)`, of every segment its first hit, what it belongs to, its
+        class's first detection, and how many ignored ones come before that.
+    truth_image: `(M,)`, the pictures of the true boxes; class k has those from `truth_bounds[k]` to
+        `truth_bounds[k + 1]`.
+    """
+
+    image: Whole
+    hit: Whole
+    ignored_image: Whole
+    hit_ignored: Whole
+    start: Whole
+    threshold: Whole
+    label: Whole
+    first: Whole
+    first_ignored: Whole
+    truth_image: Whole
+    truth_bounds: Whole
+    thresholds: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A split as the bootstrap needs it; `counts` `(pictures, 3)`: right, wrong and missed ones at the threshold."""
+
+    voc: Ranking
+    coco: Ranking
+    counts: Whole
+
+
+def measured(voc: Matches, coco: Matches, images: int, classes: int, score_threshold: float) -> Measured:
+    """Prepare what `voc_matches` and `coco_matches` return for the same `images` pictures."""
+    kept = (voc.scores >= score_threshold) & ~voc.ignored[0]
+    right, wrong = (np.bincount(voc.image[kept & (voc.right[0] == which)], minlength=images) for which in (True, False))
+    missed = np.bincount(voc.truth_image, minlength=images) - right
+    counts = np.column_stack((right, wrong, missed))
+    return Measured(_ranking(voc, classes), _ranking(coco, classes), counts)
+
+
+def intervals(split: Measured, resamples: int, seed: int) -> dict[str, float | None]:
+    """Return `<key>/low` and `<key>/high` of every headline number; None where no resample defines it.
+
+    Which pictures the first resamples draw depends on `seed` and the number of pictures alone.
+    """
+    images = len(split.counts)
+    ends: dict[str, float | None] = {f"{key}/{end}": None for key in HEADLINE for end in ("low", "high")}
+    if not images:
+        return ends
+    cells = images + sum(_cells(ranking) for ranking in (split.voc, split.coco))
+    rows = max(1, _CELLS_AT_ONCE // cells)
+    blocks = [
+        headline(split, draw(images, range(first, min(first + rows, resamples)), seed))
+        for first in range(0, resamples, rows)
+    ]
+    for key in HEADLINE:
+        values = np.concatenate([block[key] for block in blocks])
+        if not np.isnan(values).all():
+            # The (B + 1) 2.5 %th value: NumPy's own choice lies inside that, so it would cover less than 95 %.
+            middle = np.nanpercentile(values, [2.5, 97.5], method="weibull")
+            ends[f"{key}/low"], ends[f"{key}/high"] = middle.tolist()
+    return ends
+
+
+def draw(images: int, numbers: Sequence[int], seed: int) -> Whole:
+    """Return how often each picture is drawn in the resamples of these numbers, `(len(numbers), images)`."""
+    weights: Whole = np.empty((len(numbers), images), np.int32)
+    for row, number in zip(weights, numbers, strict=True):
+        chance = np.random.default_rng((seed, number))
+        row[:] = np.bincount(chance.integers(images, size=images), minlength=images)
+    return weights
+
+
+def headline(split: Measured, weights: Whole) -> dict[str, Array]:
+    """Return the headline numbers, `(B,)` each, for pictures that count `weights` `(B, pictures)` times; or NaN."""
+    voc07, voc12 = _mean_ap(split.voc, weights, (_eleven_levels, _all_levels))
+    (coco,) = _mean_ap(split.coco, weights, (_coco_levels,))
+    right, wrong, lost = (weights @ split.counts).T.astype(np.float64)
+    return {
+        "voc07/map50": voc07[:, 0],
+        "voc12/map50": voc12[:, 0],
+        "coco/ap": coco.mean(axis=1),
+        "coco/ap50": coco[:, 0],
+        "coco/ap75": coco[:, 5],
+        "precision": _ratio(right, right + wrong),
+        "recall": _ratio(right, right + lost),
+        "f1": _ratio(2 * right, 2 * right + wrong + lost),
+    }
+
+
+def _ranking(matches: Matches, classes: int) -> Ranking:
+    thresholds, count = matches.right.shape
+    ignored = np.flatnonzero(matches.ignored)  # flat positions: thresholds, then detections
+    flat = np.flatnonzero(matches.right)
+    threshold, hit = np.divmod(flat, max(count, 1))
+    start = np.flatnonzero(np.diff(threshold * classes + matches.label[hit], prepend=-1))
+    threshold, label = threshold[start], matches.label[hit[start]]
+    first = np.searchsorted(matches.label, label)
+    return Ranking(
+        image=matches.image,
+        hit=hit,
+        ignored_image=matches.image[ignored % max(count, 1)],
+        hit_ignored=np.searchsorted(ignored, flat),
+        start=start,
+        threshold=threshold,
+        label=label,
+        first=first,
+        first_ignored=np.searchsorted(ignored, threshold * count + first),
+        truth_image=matches.truth_image,
+        truth_bounds=np.searchsorted(matches.truth_label, np.arange(classes + 1)),
+        thresholds=thresholds,
+    )
+
+
+def _cells(ranking: Ranking) -> int:
+    """Return the size of a resample's largest arrays."""
+    return len(ranking.image) + len(ranking.hit) + ranking.thresholds * (len(ranking.truth_bounds) - 1)
+
+
+def _mean_ap(ranking: Ranking, weights: Whole, rules: Sequence[Levels]) -> list[Array]:
+    """Return for each rule the mean AP over the classes that have true boxes, `(B, T)`; NaN where none has."""
+    positives = np.diff(_cumulate(weights, ranking.truth_image)[:, ranking.truth_bounds])  # (B, K)
+    defined = positives > 0
+    hits, envelope = _envelope(ranking, weights)
+    result = []
+    for rule in rules:
+        ap = np.zeros((len(weights), ranking.thresholds, positives.shape[1]))
+        if len(ranking.hit):
+            reached, total = _levels(ranking, hits, positives, rule)
+            gained = reached.copy()
+            gained[:, 1:] -= reached[:, :-1]
+            gained[:, ranking.start] = reached[:, ranking.start]
+            gained *= envelope
+            area = np.add.reduceat(gained, ranking.start, axis=1)
+            ap[:, ranking.threshold, ranking.label] = area / np.maximum(total, 1)[:, ranking.label]
+        result.append(_ratio(ap.sum(axis=2), defined.sum(axis=1)[:, None]))
+    return result
+
+
+def _envelope(ranking: Ranking, weights: Whole) -> tuple[Whole, Array]:
+    """Return how many right detections there are up to each hit, and the best precision there or later, `(B, E)`."""
+    lengths = np.diff(np.append(ranking.start, len(ranking.hit)))
+    counted = _cumulate(weights, ranking.image)
+    before = counted[:, ranking.first]
+    rank = np.take(counted, ranking.hit + 1, axis=1)
+    if len(ranking.ignored_image):
+        ignored = _cumulate(weights, ranking.ignored_image)
+        before -= ignored[:, ranking.first_ignored]
+        rank -= np.take(ignored, ranking.hit_ignored, axis=1)
+    rank -= np.repeat(before, lengths, axis=1)
+    hits = _cumulate(weights, ranking.image[ranking.hit])
+    before = hits[:, ranking.start]
+    hits = hits[:, 1:] - np.repeat(before, lengths, axis=1)
+    best = hits / np.maximum(rank, 1)
+    # One accumulation for all segments, from the last to the first: each is lifted above those that come after it.
+    lift = np.repeat(np.arange(len(lengths), 0, -1.0), lengths)
+    best += lift
+    np.maximum.accumulate(best[:, ::-1], axis=1, out=best[:, ::-1])
+    best -= lift
+    return hits, best
+
+
+def _levels(ranking: Ranking, hits: Whole, positives: Whole, rule: Levels) -> tuple[Array, Array]:
+    """Return how many levels of recall are reached at each hit, `(B, E)`, and how many a class has, `(B, K)`.
+
+    Looked up, because a class has the same levels at every threshold.
+    """
+    sizes = (positives + 1).ravel()
+    ends = np.cumsum(sizes)
+    right = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes)
+    table = np.where(right > 0, rule(right, np.repeat(np.maximum(positives.ravel(), 1), sizes)), 0).astype(np.float64)
+    lengths = np.diff(np.append(ranking.start, len(ranking.hit)))
+    place = (ends - sizes).reshape(positives.shape)[:, ranking.label]
+    return np.take(table, hits + np.repeat(place, lengths, axis=1)), table[ends - 1].reshape(positives.shape)
+
+
+def _eleven_levels(right: Whole, positives: Whole) -> Whole:
+    return right * 10 // positives + 1
+
+
+def _all_levels(right: Whole, positives: Whole) -> Whole:
+    return right
+
+
+def _coco_levels(right: Whole, positives: Whole) -> Whole:
+    # In floating point, as pycocotools compares them: 0.57 as its linspace has it is above 57 / 100.
+    return np.searchsorted(_COCO_RECALLS, right / positives, side="right")
+
+
+def _cumulate(weights: Whole, image: Whole) -> Whole:
+    """Return the sums of the weights of the first 0, 1, ... of `image`, `(B, len(image) + 1)`."""
+    sums = np.zeros((len(weights), len(image) + 1), weights.dtype)
+    np.cumsum(np.take(weights, image, axis=1), axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _ratio(part: Array, whole: NDArray) -> Array:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=np.broadcast_to(whole, part.shape) > 0)

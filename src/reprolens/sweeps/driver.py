@@ -1,0 +1,116 @@
+"""A sweep from its command line to its last line: plan it, let Hydra run it, show how it goes and what came out."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from rich.console import Console
+
+from reprolens.config import Config
+from reprolens.config.compose import search_path
+from reprolens.errors import ReprolensError, SweepError
+from reprolens.sweeps.leaderboard import leaderboard, render
+from reprolens.sweeps.locks import SweepBusyError, held
+from reprolens.sweeps.page import write_pages
+from reprolens.sweeps.plan import Plan, make_plan, write_plan
+from reprolens.sweeps.record import Status, read_sweep, read_trial, read_trials, trial_folder
+from reprolens.sweeps.stages import config_id
+from reprolens.sweeps.table import watching
+from reprolens.sweeps.trial import Outcome, run_trial
+
+QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null")
+"""What Hydra would print and write is in the table and in the trial's own files."""
+
+
+def drive(root: Path, arguments: Sequence[str], job: Callable[[], Any]) -> None:
+    """Run the sweep of a command line, `job` being what `hydra.main` made of the task.
+
+    Exits with status 2 and one line where the user has to do something, or where more trials failed than
+    sweep.max_failure_rate allows; with 130 after Ctrl-C.
+    """
+    parser = get_args_parser()
+    parser.add_argument("--dry-run", action="store_true", help="Say what would be done, and stop")
+    parser.add_argument("--debug", action="store_true", help="Show where an error was raised")
+    options = parser.parse_args(arguments)
+    to_hydra = [argument for argument in arguments if argument not in ("--dry-run", "--debug")]
+    if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
+        sys.argv[1:] = [*to_hydra, search_path(root)]
+        job()
+        return
+    try:
+        plan = make_plan(root, options.overrides, bool(options.multirun))
+        for line in plan.lines:
+            print(line, flush=True)
+        if not options.dry_run:
+            _run(root, plan, to_hydra, job)
+    except ReprolensError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with it", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def one_trial(root: Path, sweep: Path, config: Config) -> Outcome:
+    """Run the trial of a sweep's plan that has this configuration; wait where an earlier start's process still does.
+
+    It is not started where more trials failed than sweep.max_failure_rate allows.
+    """
+    planned = {trial.id: trial for trial in read_trials(sweep)}.get(config_id(config))
+    if planned is None:
+        raise SweepError(f"{sweep}: this combination was not planned; start the sweep again")
+    if _too_many_failed(sweep, config):
+        return Outcome(Status.waiting)
+    said = False
+    while True:
+        try:
+            return run_trial(root, sweep, planned.number, config, planned.parameters)
+        except SweepBusyError as error:
+            if not said:
+                print(error, file=sys.stderr, flush=True)
+            said = True
+            time.sleep(2)
+
+
+def _run(root: Path, plan: Plan, arguments: Sequence[str], job: Callable[[], Any]) -> None:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(plan.folder / ".lock"))
+            write_plan(plan)
+        except SweepBusyError as error:
+            if not plan.search:
+                raise
+            print(f"joins the search: {error}", flush=True)
+        number = plan.sweep.trials[0] if plan.sweep.trials else 0
+        folders = [f"hydra.sweep.dir={plan.folder}", f"hydra.run.dir={trial_folder(plan.folder, number)}"]
+        sys.argv[1:] = [*arguments, search_path(root), *QUIET, *folders, "hydra.sweep.subdir=${hydra.job.num}"]
+        stack.enter_context(watching(plan.folder))
+        job()
+    _conclude(plan)
+
+
+def _conclude(plan: Plan) -> None:
+    """Show what came out. Raises SweepError if too many trials failed, or the only one."""
+    Console().print(render(leaderboard(plan.folder)))
+    print(f"{write_pages(plan.folder)} shows it; reprolens promote {plan.sweep.name}/N takes trial N", flush=True)
+    trials = [read_trial(trial_folder(plan.folder, number)) for number in read_sweep(plan.folder).trials]
+    failed = [trial for trial in trials if trial and trial.status == Status.failed]
+    if len(trials) == 1 and failed:
+        raise SweepError(f"{plan.folder.name}: {failed[0].error}")
+    if failed and _too_many_failed(plan.folder, plan.config):
+        raise SweepError(
+            f"{plan.folder.name}: {len(failed)} of {plan.sweep.total} trials failed, "
+            f"the first with: {failed[0].error}; sweep.retry_failed=true runs them again"
+        )
+
+
+def _too_many_failed(sweep: Path, config: Config) -> bool:
+    plan = read_sweep(sweep)
+    failed = sum(trial.status == Status.failed for trial in read_trials(sweep) if trial.number in plan.trials)
+    return failed > config.sweep.max_failure_rate * plan.total

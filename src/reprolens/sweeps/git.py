@@ -1,0 +1,108 @@
+"""Git's plumbing, as far as sweeps need it. Nothing here touches the user's index, branch or files."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprolens.errors import SweepError
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The repository at one moment: `tree` is the Git tree of its files, committed or not, `baseline` its HEAD."""
+
+    tree: str
+    baseline: str
+
+
+def git(root: Path, *arguments: str, text: str | None = None, index: Path | None = None) -> str:
+    """Run Git in `root` and return what it prints. Raises SweepError in one line if it fails."""
+    environment = dict(os.environ) | ({"GIT_INDEX_FILE": str(index)} if index else {})
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, env=environment, errors="surrogateescape"
+        )
+    except OSError as error:
+        raise SweepError(f"git: cannot be run ({error.strerror}); a sweep needs Git") from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise SweepError(f"{root}: git {arguments[0]}: {reason}")
+    return done.stdout
+
+
+def take_snapshot(root: Path, without: Sequence[str] = ()) -> Snapshot:
+    """Write the tracked files and the untracked ones that Git does not ignore into Git's store, as they are now.
+
+    `without` are folders, relative to `root`, of which untracked files are left out. Raises SweepError where `root` is
+    not the top of a Git repository with a commit.
+    """
+    hint = "a sweep records its trials in Git: run git init, then commit"
+    try:
+        top = git(root, "rev-parse", "--show-toplevel").strip()
+        baseline = git(root, "rev-parse", "--verify", "HEAD").strip()
+    except SweepError as error:
+        raise SweepError(f"{error}; {hint}") from None
+    if Path(top).resolve() != root.resolve():
+        raise SweepError(f"{root}: is inside the Git repository {top}; {hint} in this folder")
+    with _own_index(root) as index:
+        git(root, "add", "--update", index=index)
+        kept = [f":(exclude,literal){name}" for name in without]
+        git(root, "-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ".", *kept, index=index)
+        return Snapshot(git(root, "write-tree", index=index).strip(), baseline)
+
+
+def checkout(root: Path, tree: str, folder: Path, names: Sequence[str]) -> None:
+    """Write the files `names` of a tree into `folder`."""
+    with _own_index(root) as index:
+        git(root, "read-tree", tree, index=index)
+        listing = "".join(f"{name}\0" for name in names)
+        prefix = f"--prefix={folder.resolve()}/"
+        git(root, "checkout-index", "--force", "--quiet", "-z", "--stdin", prefix, text=listing, index=index)
+
+
+def changes(root: Path, old: str | None, new: str) -> tuple[list[str], list[str]]:
+    """Return the files that are new or other in `new` than in `old`, and those that are gone. None: an empty tree."""
+    old = old or git(root, "hash-object", "-t", "tree", "--stdin", text="").strip()
+    fields = git(root, "diff-tree", "-r", "-z", "--no-renames", "--name-status", old, new).split("\0")[:-1]
+    pairs = list(zip(fields[::2], fields[1::2], strict=True))
+    return [name for kind, name in pairs if kind != "D"], [name for kind, name in pairs if kind == "D"]
+
+
+def patch(root: Path, snapshot: Snapshot) -> str:
+    """Return how the snapshot differs from its baseline, for git apply; empty where all was committed."""
+    return git(root, "diff-tree", "-r", "-p", "--binary", "--full-index", snapshot.baseline, snapshot.tree)
+
+
+def digests(root: Path, tree: str, paths: Sequence[str]) -> dict[str, str | None]:
+    """Return the object name of each path in a tree, None for those that are not in it."""
+    asked = "".join(f"{tree}:{path}\n" for path in paths)
+    lines = git(root, "cat-file", "--batch-check=%(objectname)", text=asked).splitlines()
+    return {path: None if line.endswith(" missing") else line for path, line in zip(paths, lines, strict=True)}
+
+
+def tree_with(root: Path, tree: str, files: Mapping[str, Path]) -> str:
+    """Return the tree that `tree` becomes when `files` take the places that they are named by."""
+    with _own_index(root) as index:
+        git(root, "read-tree", tree, index=index)
+        names = git(root, "hash-object", "-w", "--no-filters", "--", *(str(path.resolve()) for path in files.values()))
+        entries = zip(names.split(), files, strict=True)
+        listing = "".join(f"100644 {name}\t{place}\n" for name, place in entries)
+        git(root, "update-index", "--add", "--index-info", text=listing, index=index)
+        return git(root, "write-tree", index=index).strip()
+
+
+@contextmanager
+def _own_index(root: Path) -> Iterator[Path]:
+    """Yield an index of our own, a copy of the repository's where there is one, because that knows unchanged files."""
+    with tempfile.TemporaryDirectory(prefix="reprolens-index-") as folder:
+        index = Path(folder) / "index"
+        own = Path(git(root, "rev-parse", "--absolute-git-dir").strip()) / "index"
+        if own.is_file():
+            shutil.copyfile(own, index)
+        yield index

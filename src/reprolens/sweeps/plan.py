@@ -1,0 +1,261 @@
+"""What a sweep will do, worked out before anything runs: its name, its trials, what of them is already there."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+
+from reprolens.config import Config
+from reprolens.config.compose import compose, search_path
+from reprolens.errors import ConfigError, SweepError, suggest
+from reprolens.progress import track
+from reprolens.sweeps.estimate import describe, estimate
+from reprolens.sweeps.git import Snapshot, take_snapshot
+from reprolens.sweeps.record import Status, Sweep, Trial, read_trials, write_sweep, write_trial
+from reprolens.sweeps.stages import config_id, read_stages, stage_keys
+from reprolens.sweeps.workspace import trial_config
+
+MULTIRUN = Path("multirun")
+"""Where the sweeps lie, each in a folder of its name."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that can start. `trials` are this start's; a search has none yet, it makes them as it goes."""
+
+    folder: Path
+    sweep: Sweep
+    trials: tuple[Trial, ...]
+    config: Config
+    search: bool
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a command line spans: the keys that vary, the overrides that do not, and combinations that are composed.
+
+    Of a grid these are all `total` trials. Of a search they are points that together reach both ends of every key.
+    `named` are the overrides and choices by which the same sweep is known again.
+    """
+
+    varied: tuple[str, ...]
+    named: tuple[str, ...]
+    configs: tuple[Config, ...]
+    parameters: tuple[Mapping[str, Any], ...]
+    total: int
+
+
+def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
+    """Compose and check every combination of `arguments`, Hydra's overrides, and work out what is to be done.
+
+    Nothing is run, and nothing is written but Git's objects. Raises ConfigError or SweepError in one line for the first
+    combination that is wrong, and for a place that cannot be written.
+    """
+    hydra = hydra_part(root, arguments)
+    search = multirun and is_search(hydra)
+    space = _space(root, hydra, arguments, multirun)
+    config = space.configs[0]
+    name = config.sweep.name or _name(space)
+    folder = root / MULTIRUN / name
+    paths = {each.data.path for each in space.configs}
+    snapshot = take_snapshot(root, [path for path in paths if not Path(path).is_absolute() and ".." not in path])
+    cache = _cache_folder(root)
+    for place in (root / MULTIRUN, cache):
+        _check_writable(place)
+    trials = () if search else tuple(_numbered(space, read_trials(folder)))
+    total = space.total if search else len(trials)
+    workers = _workers(hydra) if multirun else 1
+    sweep = Sweep(
+        name=name,
+        overrides=tuple(arguments),
+        metrics=tuple(config.sweep.metric),
+        directions=tuple(config.sweep.direction),
+        trials=tuple(trial.number for trial in trials),
+        total=total,
+        tree=snapshot.tree,
+        baseline=snapshot.baseline,
+        cache=str(cache),
+        workers=workers if "joblib" in hydra.launcher["_target_"] else 1,  # the others divide the machine themselves
+        started=time.time(),
+    )
+    keys = [_keys(root, snapshot, each, name) for each in space.configs]
+    expected = estimate(root, cache, keys, workers, total)
+    free = shutil.disk_usage(cache).free
+    if expected.bytes > free:
+        needed = f"{expected.bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        raise SweepError(f"{cache}: {needed}; make room with dvc gc --workspace --all-experiments")
+    known = sum(trial.status == Status.done for trial in trials)
+    lines = (
+        f"{(MULTIRUN / name).as_posix()}: {total} trials" + (f", {known} of them done before" if known else ""),
+        *describe(expected, workers),
+    )
+    return Plan(folder, sweep, trials, config, search, lines)
+
+
+def write_plan(plan: Plan) -> None:
+    """Write the plan, and a record of each trial that has none or is to be run again, into the sweep's folder."""
+    for trial in plan.trials:
+        write_trial(plan.folder, trial)
+    write_sweep(plan.folder, plan.sweep)
+
+
+def hydra_part(root: Path, arguments: Sequence[str]) -> DictConfig:
+    """Return Hydra's own configuration as params.yaml and the overrides of it make it: launcher, sweeper, folders."""
+    own = [argument for argument in arguments if argument.lstrip("+~").startswith("hydra")]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(root.resolve())):
+            node = hydra_compose("params", [search_path(root), *own], return_hydra_config=True)
+    except MissingConfigException as error:
+        group, _, choice = str(error.missing_cfg_file or "").rpartition("/")
+        there = [path.stem for path in (root / "conf" / group).glob("*.yaml")]
+        raise ConfigError(f"{group}: there is no choice {choice!r}; {suggest(choice, [*there, 'basic'])}") from None
+    except HydraException as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
+    part = node.hydra
+    assert isinstance(part, DictConfig)
+    return part
+
+
+def is_search(hydra: DictConfig | HydraConf) -> bool:
+    """Return whether a sweep's trials are asked from a search, rather than all known from the start."""
+    return str(hydra.sweeper["_target_"]).endswith(".OptunaSweeper")
+
+
+def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bool) -> Space:
+    own = [argument for argument in arguments if not argument.lstrip("+~").startswith("hydra")]
+    params = hydra.sweeper.get("params") or {}
+    if multirun and is_search(hydra):
+        return _search_space(root, hydra, own, params)
+    lines = [*(f"{key}={value}" for key, value in params.items()), *own] if multirun else own
+    given = {_key(override): override for override in _parsed(lines)}
+    varied = [key for key, override in given.items() if not multirun or override.is_sweep_override()]
+    try:
+        batches = BasicSweeper.split_arguments(list(given.values()), max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(f"{error}; an interval needs a search: add hydra/sweeper=optuna") from None
+    combinations = [overrides for batch in batches for overrides in batch]
+    return Space(
+        varied=tuple(varied) if multirun else (),
+        named=tuple(override.input_line or "" for key, override in given.items() if not multirun or key not in varied),
+        configs=tuple(_composed(root, overrides) for overrides in track(combinations, "checking combinations")),
+        parameters=tuple(
+            {_key(override): override.value() for override in _parsed(overrides) if _key(override) in varied}
+            for overrides in combinations
+        ),
+        total=len(combinations),
+    )
+
+
+def _search_space(root: Path, hydra: DictConfig, own: Sequence[str], params: Mapping[str, Any]) -> Space:
+    from reprolens.sweeps.search.samplers import trial_count
+    from reprolens.sweeps.search.space import menu, parse
+    from reprolens.sweeps.search.sweeper import check
+
+    space = parse(own, params, menu(root))
+    # A study cannot have other choices than it began with: other ones make another sweep.
+    choices = {key: getattr(dimension, "choices", None) for key, dimension in space.dimensions.items()}
+    return Space(
+        varied=tuple(space.dimensions),
+        named=(*space.fixed, *(f"{key}={values}" for key, values in choices.items() if values)),
+        configs=tuple(check(root, space)),
+        parameters=(),
+        total=trial_count(hydra.sweeper.sampler, int(hydra.sweeper.n_trials), space.dimensions),
+    )
+
+
+def _composed(root: Path, overrides: Sequence[str]) -> Config:
+    try:
+        return compose(root, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{' '.join(overrides) or 'params.yaml'}: {error}") from None
+
+
+def _parsed(lines: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for line in lines:
+        try:
+            parsed.append(parser.parse_override(line))
+        except OverrideParseException:
+            raise ConfigError(f"override {line!r}: cannot be read; write key=value or key=value,value") from None
+    return parsed
+
+
+def _key(override: Override) -> str:
+    return str(override.get_key_element()).lstrip("+~")
+
+
+def _name(space: Space) -> str:
+    """Return a name that the same command has again, also after a value was added to what a grid varies."""
+    unnamed = ("sweep.", "tracking", "hydra")
+    rest = sorted(line for line in space.named if not line.lstrip("+~").startswith(unnamed))
+    digest = hashlib.sha256("\n".join([*sorted(space.varied), "", *rest]).encode()).hexdigest()[:6]
+    words = [key.rpartition(".")[2] for key in space.varied] or [space.configs[0].model.name]
+    return re.sub(r"[^\w.+=-]", "_", "-".join([*words[:4], digest]))
+
+
+def _numbered(space: Space, before: Sequence[Trial]) -> Iterator[Trial]:
+    """Give each combination the number that it had before, else the next; two that compose to the same are one."""
+    known = {trial.id: trial for trial in before}
+    number = max((trial.number for trial in before), default=-1) + 1
+    seen = set()
+    for config, parameters in zip(space.configs, space.parameters, strict=True):
+        identity = config_id(config)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        trial = known.get(identity) or Trial(number, identity, parameters)
+        number += identity not in known
+        waits = trial.status in (Status.running, Status.pruned) or (
+            trial.status == Status.failed and (config.sweep.retry_failed or trial.code is None)
+        )
+        yield replace(trial, status=Status.waiting) if waits else trial
+
+
+def _keys(root: Path, snapshot: Snapshot, config: Config, name: str) -> dict[str, str]:
+    own = trial_config(root, config, name)
+    return stage_keys(root, snapshot.tree, own, read_stages(root, snapshot.tree, own))
+
+
+def _workers(hydra: DictConfig) -> int:
+    """Return how many trials run at a time: as the sweeper or the launcher says, all cores where it says -1."""
+    asked = hydra.sweeper.get("workers") or hydra.launcher.get("n_jobs") or 1
+    return int(asked) if int(asked) > 0 else os.cpu_count() or 1
+
+
+def _cache_folder(root: Path) -> Path:
+    """Return where the repository keeps its DVC cache: as configured, else .dvc/cache."""
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise SweepError(f"dvc cache dir: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+    return Path(done.stdout.strip())
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SweepError(f"{folder}: cannot be written ({error.strerror}); a sweep needs the place") from None

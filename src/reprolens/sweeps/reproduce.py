@@ -1,0 +1,124 @@
+"""The process that runs DVC in a trial's workspace: python -m reprolens.sweeps.reproduce < order.json
+
+It goes through the stages one by one, each under a lock whose name is the stage's key. DVC itself would compute a stage
+that several trials share once in each; so the first computes it, and the others find it in the cache.
+
+Importing this imports DVC; only the process itself does.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from dvc.exceptions import DvcException
+from dvc.logger import setup as set_up_logging
+from dvc.repo import Repo
+
+from reprolens.files import write_json
+from reprolens.parent import die_with_parent
+from reprolens.sweeps.locks import held, is_held
+
+DONE = Path(".dvc/tmp/stages.json")
+"""What was brought up to date in this workspace, written after every stage."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the result of one stage key cost when it was computed. `objects` are its outputs' names in DVC's cache."""
+
+    seconds: float
+    bytes: int
+    objects: list[str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be reproduced: the stages with their keys, in order.
+
+    `results` is the folder where locks lie, and what each key cost. `cores` are the CPUs that may be used, None: all.
+    """
+
+    keys: dict[str, str]
+    results: str
+    parent: int
+    cores: list[int] | None = None
+
+
+def main() -> int:
+    """Reproduce the stages of the order on standard input; return an exit status."""
+    order = Order(**json.load(sys.stdin))
+    die_with_parent(order.parent)
+    if order.cores is not None:
+        os.sched_setaffinity(0, order.cores)
+    signal.signal(signal.SIGTERM, _stop)
+    set_up_logging(logging.INFO)
+    try:
+        reproduce(order)
+    except (DvcException, OSError) as error:
+        causes: list[BaseException] = [error]
+        while (cause := causes[-1].__cause__) is not None:
+            causes.append(cause)
+        print("ERROR: " + " - ".join(" ".join(str(cause).split()) for cause in causes), flush=True)
+        return 2
+    return 0
+
+
+def reproduce(order: Order) -> None:
+    """Bring every stage up to date in the workspace that is the current folder."""
+    done: dict[str, dict[str, float | bool]] = {}
+    executed = _Executed()
+    logging.getLogger("dvc.stage.run").addHandler(executed)
+    with Repo() as repo:
+        for stage, key in order.keys.items():
+            place = Path(order.results) / f"{stage}-{key}"
+            lock = place.with_suffix(".lock")
+            if is_held(lock):
+                print(f"Waiting for another trial that is computing '{stage}'", flush=True)
+            with held(lock, wait=True):
+                started = time.monotonic()
+                repo.reproduce([stage], single_item=True)
+                seconds = round(time.monotonic() - started, 2)
+                if stage in executed.stages:
+                    write_json(place.with_suffix(".json"), asdict(_cost(repo, stage, seconds)))
+            done[stage] = {"seconds": seconds, "executed": stage in executed.stages}
+            write_json(DONE, done)
+
+
+def _stop(number: int, frame: object) -> None:
+    """Pass SIGTERM on to the stage that runs, and let it end by itself: a training then writes a checkpoint.
+
+    If this process died of it, the stage would be killed with it.
+    """
+    stages = psutil.Process().children()
+    for stage in stages:
+        stage.terminate()
+    if not stages:
+        raise SystemExit(128 + number)
+
+
+def _cost(repo: Repo, stage: str, seconds: float) -> Cost:
+    outputs = [output for item in repo.stage.collect(stage) for output in item.outs]
+    objects = [output.hash_info.value for output in outputs if output.use_cache and output.hash_info]
+    return Cost(seconds, sum(output.meta.size or 0 for output in outputs), objects)
+
+
+class _Executed(logging.Handler):
+    """Collects the stages that DVC says it runs, rather than finds unchanged or in its cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if str(record.msg).startswith("Running stage") and isinstance(record.args, tuple):
+            self.stages.add(str(record.args[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
