@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipelines.stage import ROOT
 from reprolens.config.load import validate
-from reprolens.errors import ReprolensError
 from reprolens.sweeps.driver import drive, one_trial
 from reprolens.sweeps.plan import is_search
 from reprolens.sweeps.search import register, work
@@ -25,17 +24,13 @@ from reprolens.sweeps.search import register, work
 def job(node: DictConfig) -> tuple[float, ...] | float | None:
     """Run what Hydra asks for: a trial, whose objectives go to the sweeper, or one of a search's workers."""
     own = HydraConfig.get()
-    try:
-        sweep = Path(own.sweep.dir).resolve()
-        if own.mode == RunMode.MULTIRUN and is_search(own):
-            work(ROOT, sweep)
-            return None
-        config = validate(OmegaConf.masked_copy(node, [str(key) for key in node if key != "experiment"]))
-        values = one_trial(ROOT, sweep, config).values or (math.nan,) * len(config.sweep.metric)
-        return values if len(values) > 1 else values[0]
-    except ReprolensError as error:  # here, because Hydra would make a traceback of it
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    sweep = Path(own.sweep.dir).resolve()
+    if own.mode == RunMode.MULTIRUN and is_search(own):
+        work(ROOT, sweep)
+        return None
+    config = validate(OmegaConf.masked_copy(node, [str(key) for key in node if key != "experiment"]))
+    values = one_trial(ROOT, sweep, config).values or (math.nan,) * len(config.sweep.metric)
+    return values if len(values) > 1 else values[0]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """A sweep from its command line to its last line: plan it, let Hydra run it, show how it goes and what came out."""
 
+import os
+import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +28,16 @@ from reprolens.sweeps.trial import Outcome, run_trial
 QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null")
 """What Hydra would print and write is in the table and in the trial's own files."""
 
+ENVIRONMENT = {
+    "HYDRA_FULL_ERROR": "1",  # errors arrive here as they were raised, not as a traceback on the terminal
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray copies the whole repository to its workers under `uv run`
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""How the libraries are to behave, where the user has not said otherwise."""
+
+# The presets in conf/hydra/launcher have the names of the plugins' own and all of their keys.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+
 
 def drive(root: Path, arguments: Sequence[str], job: Callable[[], Any]) -> None:
     """Run the sweep of a command line, `job` being what `hydra.main` made of the task.
@@ -41,6 +54,9 @@ def drive(root: Path, arguments: Sequence[str], job: Callable[[], Any]) -> None:
         sys.argv[1:] = [*to_hydra, search_path(root)]
         job()
         return
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, _interrupted)
     try:
         plan = make_plan(root, options.overrides, bool(options.multirun))
         for line in plan.lines:
@@ -52,9 +68,15 @@ def drive(root: Path, arguments: Sequence[str], job: Callable[[], Any]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print("interrupted; the same command goes on with it", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(128 + (interruption.args or (signal.SIGINT,))[0]) from None
+    except Exception as error:  # of a launcher: a worker was killed, no cluster answers
+        if options.debug:
+            raise
+        reason = " ".join((str(error).strip().splitlines() or ["no reason given"])[0].split())
+        print(f"error: {type(error).__name__}: {reason}; the same command goes on with the sweep", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def one_trial(root: Path, sweep: Path, config: Config) -> Outcome:
@@ -108,6 +130,11 @@ def _conclude(plan: Plan) -> None:
             f"{plan.folder.name}: {len(failed)} of {plan.sweep.total} trials failed, "
             f"the first with: {failed[0].error}; sweep.retry_failed=true runs them again"
         )
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """Take SIGTERM as Ctrl-C is taken."""
+    raise KeyboardInterrupt(number)
 
 
 def _too_many_failed(sweep: Path, config: Config) -> bool:

@@ -1,7 +1,7 @@
 """What a sweep will do, worked out before anything runs: its name, its trials, what of them is already there."""
 
 import hashlib
-import os
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -30,6 +30,7 @@ from reprolens.progress import track
 from reprolens.sweeps.estimate import describe, estimate
 from reprolens.sweeps.git import Snapshot, take_snapshot
 from reprolens.sweeps.record import Status, Sweep, Trial, read_trials, write_sweep, write_trial
+from reprolens.sweeps.slots import side_by_side
 from reprolens.sweeps.stages import config_id, read_stages, stage_keys
 from reprolens.sweeps.workspace import trial_config
 
@@ -71,6 +72,7 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
     combination that is wrong, and for a place that cannot be written.
     """
     hydra = hydra_part(root, arguments)
+    _check_installed(str(hydra.launcher["_target_"]))
     search = multirun and is_search(hydra)
     space = _space(root, hydra, arguments, multirun)
     config = space.configs[0]
@@ -94,7 +96,6 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
         tree=snapshot.tree,
         baseline=snapshot.baseline,
         cache=str(cache),
-        workers=workers if "joblib" in hydra.launcher["_target_"] else 1,  # the others divide the machine themselves
         started=time.time(),
     )
     keys = [_keys(root, snapshot, each, name) for each in space.configs]
@@ -237,10 +238,19 @@ def _keys(root: Path, snapshot: Snapshot, config: Config, name: str) -> dict[str
     return stage_keys(root, snapshot.tree, own, read_stages(root, snapshot.tree, own))
 
 
+def _check_installed(target: str) -> None:
+    """Raise SweepError if a launcher's plugin is not there: Hydra would call it an unknown class."""
+    package = ".".join(target.split(".")[:2])
+    if importlib.util.find_spec(package) is None:
+        extra = "slurm" if "submitit" in package else "ray" if "ray" in package else None
+        install = f"pip install 'reprolens[{extra}]'" if extra else "install its package"
+        raise SweepError(f"hydra/launcher: {package} is not installed; {install}")
+
+
 def _workers(hydra: DictConfig) -> int:
-    """Return how many trials run at a time: as the sweeper or the launcher says, all cores where it says -1."""
-    asked = hydra.sweeper.get("workers") or hydra.launcher.get("n_jobs") or 1
-    return int(asked) if int(asked) > 0 else os.cpu_count() or 1
+    """Return how many trials run at a time, as far as the sweeper or the launcher says."""
+    asked = hydra.sweeper.get("workers") or hydra.launcher.get("array_parallelism")
+    return int(asked) if asked else side_by_side(hydra.launcher)
 
 
 def _cache_folder(root: Path) -> Path:

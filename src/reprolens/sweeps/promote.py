@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from reprolens.config import Config
 from reprolens.config.compose import compose
@@ -96,7 +97,7 @@ def _menu_with(root: Path, folder: Path, trial: Trial) -> str | None:
             section = document
             for key in keys[:-1]:
                 section = section.setdefault(key, {})
-            section[keys[-1]] = value
+            section[keys[-1]] = _inline(value)
         text = _written(editor, document)
         return text if config_id(_composed(root, text)) == trial.id else None
     except (ReprolensError, KeyError, TypeError, AttributeError):  # no menu, or one of another shape
@@ -125,15 +126,27 @@ def _composed(root: Path, text: str) -> Config:
 def _differences(
     root: Path, now: Mapping[str, Any], wanted: Mapping[str, Any], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the keys, from the outermost, at which `wanted` has another value. Not of what decides no result."""
+    """Yield the keys, from the outermost, at which `wanted` has another value.
+
+    Not of what decides no result, but for the group, so that the trial's run stays where the dashboard has it.
+    """
     for name, value in wanted.items():
         keys = (*above, name)
-        if keys[0] in ("sweep", "tracking") or now.get(name) == value:
+        decides = keys[0] not in ("sweep", "tracking") or keys in (("tracking",), ("tracking", "group"))
+        if now.get(name) == value or not decides:
             continue
         if isinstance(value, Mapping) and isinstance(now.get(name), Mapping):
             yield from _differences(root, now[name], value, keys)
         elif name != "path" or (root / str(now.get(name))).resolve() != Path(value):  # absolute in a workspace
             yield keys, value
+
+
+def _inline(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    items = CommentedSeq(value)
+    items.fa.set_flow_style()
+    return items
 
 
 def _written(editor: YAML, document: Any) -> str:

@@ -61,7 +61,6 @@ class Sweep:
 
     `overrides` is the command line, `total` the number of trials there will be, `tree` the Git tree of the sources that
     every trial runs, `baseline` the commit on which the experiments are recorded, `cache` the repository's DVC cache.
-    `workers` trials at a time share this machine's cores and GPUs; where the launcher divides them, it is 1.
     """
 
     name: str
@@ -73,7 +72,6 @@ class Sweep:
     tree: str
     baseline: str
     cache: str
-    workers: int
     started: float
 
 

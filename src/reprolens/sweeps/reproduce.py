@@ -53,10 +53,11 @@ class Order:
 def main() -> int:
     """Reproduce the stages of the order on standard input; return an exit status."""
     order = Order(**json.load(sys.stdin))
-    die_with_parent(order.parent)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm's notice goes to every process; the trial's own acts on it
+    die_with_parent(order.parent, signal.SIGTERM)
     if order.cores is not None:
         os.sched_setaffinity(0, order.cores)
-    signal.signal(signal.SIGTERM, _stop)
     set_up_logging(logging.INFO)
     try:
         reproduce(order)
@@ -93,8 +94,10 @@ def reproduce(order: Order) -> None:
 def _stop(number: int, frame: object) -> None:
     """Pass SIGTERM on to the stage that runs, and let it end by itself: a training then writes a checkpoint.
 
-    If this process died of it, the stage would be killed with it.
+    If this process died of it, the stage would be killed with it. A second signal is passed on no more: it would kill a
+    training that is just saving. While that goes on, the stage's lock is held, and a new start waits for it.
     """
+    signal.signal(number, signal.SIG_IGN)
     stages = psutil.Process().children()
     for stage in stages:
         stage.terminate()

@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from reprolens.config import Config
 from reprolens.errors import ReprolensError, SweepError, suggest
@@ -25,7 +28,7 @@ from reprolens.sweeps.experiment import record_experiment
 from reprolens.sweeps.git import Snapshot
 from reprolens.sweeps.locks import held
 from reprolens.sweeps.record import Status, Sweep, Trial, read_sweep, read_trial, trial_folder, write_trial
-from reprolens.sweeps.slots import environment, slot
+from reprolens.sweeps.slots import environment, side_by_side, slot
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
 from reprolens.sweeps.workspace import make_workspace, trial_config
 from reprolens.tracking import publish_failure, retract_failure
@@ -114,7 +117,8 @@ def _run(
     retract_failure(folder)
     order = {"keys": dict(keys), "results": str(results_folder(root)), "parent": os.getpid()}
     try:
-        with slot(folder.parent / ".slots", plan.workers) if plan.workers > 1 else nullcontext() as place:
+        places = _side_by_side()
+        with slot(folder.parent / ".slots", places) if places > 1 else nullcontext() as place:
             if place:
                 order["cores"] = sorted(place.cores)
             pruned = _reproduce(folder, order, _environment(folder) | (environment(place) if place else {}), watch)
@@ -140,6 +144,13 @@ def _run(
     return replace(
         trial, status=Status.done, values=values, stages=_stages(folder), experiment=name, finished=time.time()
     )
+
+
+def _side_by_side() -> int:
+    """Return how many trials share this machine, as the launcher says by which this process runs."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return 1
+    return side_by_side(cast(Mapping[str, Any], HydraConfig.get().launcher))
 
 
 def objectives(folder: Path, names: Sequence[str]) -> tuple[float, ...]:
