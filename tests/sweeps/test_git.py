@@ -113,7 +113,7 @@ def test_untracked_files_of_an_excluded_folder_are_left_out_and_tracked_ones_are
 @pytest.mark.parametrize("name", ["data/mine/", "./data/mine", "no/such/folder", "ignored-folder"])
 def test_folder_to_leave_out_may_be_written_in_any_way_and_need_not_exist(root: Path, name: str) -> None:
     (root / "data" / "mine" / "untracked").write_text("picture")
-    (root / "ignored-folder").mkdir()
+    (root / "ignored-folder").mkdir()  # as a data set often is
     (root / "ignored-folder" / "file").touch()
     names = changes(root, None, take_snapshot(root, [name]).tree)[0]
     assert ("data/mine/untracked" in names) is ("mine" not in name)

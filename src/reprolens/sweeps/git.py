@@ -58,7 +58,10 @@ def take_snapshot(root: Path, without: Sequence[str] = ()) -> Snapshot:
 
 
 def checkout(root: Path, tree: str, folder: Path, names: Sequence[str]) -> None:
-    """Write the files `names` of a tree into `folder`."""
+    """Write the files `names` of a tree into `folder`, but for those that .gitattributes calls export-ignore."""
+    asked = "".join(f"{name}\0" for name in names)
+    answers = git(root, "check-attr", "-z", "--stdin", "export-ignore", text=asked).split("\0")
+    names = [name for name, value in zip(answers[:-1:3], answers[2::3], strict=True) if value != "set"]
     with _own_index(root) as index:
         git(root, "read-tree", tree, index=index)
         listing = "".join(f"{name}\0" for name in names)

@@ -14,8 +14,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
+from dvc.dependency.base import Dependency
 from dvc.exceptions import DvcException
 from dvc.logger import setup as set_up_logging
 from dvc.repo import Repo
@@ -73,6 +75,7 @@ def main() -> int:
 def reproduce(order: Order) -> None:
     """Bring every stage up to date in the workspace that is the current folder."""
     done: dict[str, dict[str, float | bool]] = {}
+    _hash_once()
     executed = _Executed()
     logging.getLogger("dvc.stage.run").addHandler(executed)
     with Repo() as repo:
@@ -103,6 +106,22 @@ def _stop(number: int, frame: object) -> None:
         stage.terminate()
     if not stages:
         raise SystemExit(128 + number)
+
+
+def _hash_once() -> None:
+    """Let DVC hash a dependency once in this process, not eight times a stage: with 10,000 files that is 0.35 s each.
+
+    Nothing changes a dependency any more when the first stage looks at it: the stages before it have run.
+    """
+    hashed: dict[str, Any] = {}
+    measure = Dependency._get_hash_meta
+
+    def once(dependency: Any) -> Any:
+        if dependency.fs_path not in hashed:
+            hashed[dependency.fs_path] = measure(dependency)
+        return hashed[dependency.fs_path]
+
+    Dependency._get_hash_meta = once
 
 
 def _cost(repo: Repo, stage: str, seconds: float) -> Cost:

@@ -30,7 +30,7 @@ from reprolens.sweeps.locks import held
 from reprolens.sweeps.record import Status, Sweep, Trial, read_sweep, read_trial, trial_folder, write_trial
 from reprolens.sweeps.slots import environment, side_by_side, slot
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
-from reprolens.sweeps.workspace import make_workspace, trial_config
+from reprolens.sweeps.workspace import is_whole, make_workspace, tidy_workspace, trial_config
 from reprolens.tracking import publish_failure, retract_failure
 
 LOG = "dvc.log"
@@ -89,11 +89,16 @@ def run_trial(
     try:
         with held(folder / ".lock"), _sigterm_raised():
             before = read_trial(folder)
-            failed = before is not None and before.status == Status.failed and before.code == trial.code
-            if before and failed and not config.sweep.retry_failed:
+            same = before is not None and (before.id, before.code) == (trial.id, trial.code)
+            if before and same and before.status == Status.failed and not config.sweep.retry_failed:
                 return Outcome(Status.failed, error=before.error)
-            write_trial(sweep, trial)
-            trial = _run(root, folder, plan, trial, own, keys, watch)
+            if before and same and before.status == Status.done and is_whole(folder, Path(plan.cache)):
+                trial = replace(before, parameters=dict(parameters))
+            else:
+                write_trial(sweep, trial)
+                trial = _run(root, folder, plan, trial, own, keys, watch)
+            if trial.status == Status.done:
+                trial = _recorded(root, folder, plan, trial, config)
             write_trial(sweep, trial)
     except OSError as error:
         place = error.filename or folder
@@ -124,26 +129,32 @@ def _run(
             pruned = _reproduce(folder, order, _environment(folder) | (environment(place) if place else {}), watch)
         if pruned:
             return replace(trial, status=Status.pruned, stages=_stages(folder), finished=time.time())
-        values = objectives(folder, config.sweep.metric)
-        name = f"{plan.name}-{trial.id}"
-        record_experiment(root, folder, snapshot, name)
     except _TrialError as error:
-        reason = str(error)
-        publish_failure(folder, config, reason)
+        publish_failure(folder, config, str(error))
         return replace(
             trial,
             status=Status.failed,
-            error=reason,
+            error=str(error),
             tail=tuple(_tail(folder / LOG)),
             stages=_stages(folder),
             code=None if error.killed else trial.code,
             finished=time.time(),
         )
+    tidy_workspace(folder)
     with suppress(OSError):  # empty when the training has ended
         (root / ".checkpoints" / checkpoints).rmdir()
-    return replace(
-        trial, status=Status.done, values=values, stages=_stages(folder), experiment=name, finished=time.time()
-    )
+    return replace(trial, status=Status.done, stages=_stages(folder), finished=time.time())
+
+
+def _recorded(root: Path, folder: Path, plan: Sweep, trial: Trial, config: Config) -> Trial:
+    """Return a finished trial's record with the objectives, once it is an experiment on the present commit."""
+    try:
+        values = objectives(folder, config.sweep.metric)
+    except _TrialError as error:
+        return replace(trial, status=Status.failed, error=str(error), values=None)
+    name = f"{plan.name}-{trial.id}"
+    record_experiment(root, folder, Snapshot(plan.tree, plan.baseline), name)
+    return replace(trial, values=values, experiment=name)
 
 
 def _side_by_side() -> int:

@@ -4,16 +4,24 @@ A plain copy, not a Git worktree: DVC's experiments would collide on the refs th
 """
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
+
+import yaml
 
 from reprolens.config import Config, FileWeights
 from reprolens.config.compose import to_yaml
 from reprolens.files import write_text
+from reprolens.sweeps.experiment import RECORDED
 from reprolens.sweeps.git import Snapshot, changes, checkout, patch
 
 OWN = ("config.yaml", "dvc.lock", "params.yaml")
 """What a workspace has of its own as soon as it has run; a later snapshot of the sources leaves it alone."""
+
+
+SCRATCH = (".dvc/tmp/site", "data/.voc.index")
+"""What DVC and the loader remember of files, for speed: megabytes that nobody needs when the trial is done."""
 
 
 def make_workspace(
@@ -41,11 +49,31 @@ def make_workspace(
     _link(workspace / "wandb", root / "wandb")
     (root / ".checkpoints" / checkpoints).mkdir(parents=True, exist_ok=True)
     _link(workspace / ".checkpoints", root / ".checkpoints" / checkpoints)
-    write_text(
-        workspace / ".dvc" / "config.local",
-        f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n    type = reflink,hardlink,symlink,copy\n",
-    )
+    settings = {
+        "core": {"no_scm": "true", "site_cache_dir": (workspace / SCRATCH[0]).resolve()},
+        "cache": {"dir": cache, "type": "reflink,hardlink,symlink,copy"},
+    }
+    sections = (f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) for name, keys in settings.items())
+    write_text(workspace / ".dvc" / "config.local", "".join(sections))
     write_text(workspace / "params.yaml", to_yaml(config))
+
+
+def tidy_workspace(workspace: Path) -> None:
+    """Remove what a finished trial needs no more."""
+    for name in SCRATCH:
+        shutil.rmtree(workspace / name, ignore_errors=True)
+
+
+def is_whole(workspace: Path, cache: Path) -> bool:
+    """Return whether a finished trial's outputs are there, and in the cache, as its dvc.lock names them."""
+    try:
+        stages = yaml.safe_load((workspace / "dvc.lock").read_text(encoding="utf-8"))["stages"].values()
+        outputs = {output["path"]: output["md5"] for stage in stages for output in stage.get("outs", ())}
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return False
+    objects = (name for path, name in outputs.items() if path not in RECORDED)
+    kept = all((cache / "files" / "md5" / name[:2] / name[2:]).exists() for name in objects)
+    return kept and all((workspace / path).exists() for path in outputs)
 
 
 def trial_config(root: Path, config: Config, group: str) -> Config:
