@@ -134,7 +134,7 @@ def packing(folder: Path) -> Table:
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2",
     )
-    wall, _, _ = repository.sweep(*arguments)
+    wall, trials, _ = repository.sweep(*arguments)
     work = repository.own_work()
     ideal = ideal_packing(work, 2)
     counts = Counter(stage for stage, _, _ in work)

@@ -64,7 +64,6 @@ def test_each_distinct_stage_result_is_computed_once_by_two_workers_from_a_cold_
     assert ran.stages == {"convert": 2, "pretrain": 2, "train": 2, "evaluate": 6, "export": 6, "track": 6}
     assert ran.project.statuses("shared") == ["done"] * 6
     assert ran.project.events("collision") == []
-    assert len({line["pid"] for line in ran.project.events("run")}) == sum(ran.stages.values())
 
 
 @pytest.mark.slow
@@ -327,5 +326,9 @@ def test_full_disk_ends_in_one_line_and_the_same_command_goes_on_when_there_is_r
     ("arguments", "said"),
     [(["--help"], "ssdlite320"), (["--cfg", "job"], "optimizer:"), (["--cfg", "job", "optimizer.lr=0.25"], "lr: 0.25")],
 )
-def test_hydra_s_own_questions_are_answered(shared_project: Any, arguments: list[str], said: str) -> None:
+def test_hydra_s_own_questions_are_answered_however_many_sweeps_there_are(
+    shared_project: Any, arguments: list[str], said: str
+) -> None:
+    started = time.monotonic()
     assert said in shared_project.finish(*arguments)
+    assert time.monotonic() - started < 10

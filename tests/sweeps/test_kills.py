@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 SLOW = {"CHEAP_SECONDS": "0.3"}
-EPOCHS = 6
+EPOCHS = 8
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +72,8 @@ def test_kill_of_any_process_leaves_nothing_alive_and_the_same_command_goes_on(
     check_nothing_lives(project)
     output, errors = process.communicate(timeout=1)
     assert "Traceback" not in output + errors, errors
+    own = [each["done"] for each in project.events("epoch", since) if each["pid"] == killed["pid"]]
+    assert max(own) < EPOCHS, "the training went on to its end behind the sweep's back"
     if name == "worker":
         assert process.returncode == 2
         assert len(re.findall("^error: ", errors, flags=re.MULTILINE)) == 1, errors

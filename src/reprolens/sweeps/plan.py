@@ -177,7 +177,7 @@ def _search_space(root: Path, hydra: DictConfig, own: Sequence[str], params: Map
     choices = {key: getattr(dimension, "choices", None) for key, dimension in space.dimensions.items()}
     return Space(
         varied=tuple(space.dimensions),
-        named=(*space.fixed, *(f"{key}={values}" for key, values in choices.items() if values)),
+        named=("search", *space.fixed, *(f"{key}={values}" for key, values in choices.items() if values)),
         configs=tuple(check(root, space)),
         parameters=(),
         total=trial_count(hydra.sweeper.sampler, int(hydra.sweeper.n_trials), space.dimensions),
