@@ -294,9 +294,9 @@ class Sweep:
         check(len(self.direction) == len(self.metric), "sweep.direction", f"must have {len(self.metric)}, one a metric")
         check(0 <= self.max_failure_rate <= 1, "sweep.max_failure_rate", "must be from 0 to 1")
         check(
-            self.name is None or re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", self.name) is not None,
+            self.name is None or re.fullmatch(r"\w[\w+=-]*(\.(?!lock$)[\w+=-]+)*", self.name) is not None,
             "sweep.name",
-            "is a folder's name: letters, digits and . _ + = - only",
+            "names a folder and Git's refs: letters, digits, _ + = - and single dots only",
         )
 
 

@@ -11,7 +11,8 @@ from reprolens.sweeps.git import Snapshot, git, tree_with
 RECORDED = ("params.yaml", "config.yaml", "dvc.lock", "reports/run.json")
 """What the commit has from the workspace: what DVC does not keep itself. Outputs lie in its cache, by dvc.lock."""
 
-_EMAIL = "reprolens@localhost"
+AUTHOR = {"user.name": "reprolens", "user.email": "reprolens@localhost"}
+"""Who records a trial where the user has not told Git a name or an address."""
 
 
 def record_experiment(root: Path, workspace: Path, snapshot: Snapshot, name: str) -> None:
@@ -24,7 +25,6 @@ def record_experiment(root: Path, workspace: Path, snapshot: Snapshot, name: str
     message = f"dvc: commit experiment {name}"
     if git(root, "for-each-ref", "--format=%(tree)", ref).strip() == tree:
         return
-    who = ["-c", "user.name=reprolens", "-c", f"user.email={_EMAIL}"]
-    known = git(root, "config", "--default", "", "user.email").strip()
-    commit = git(root, *([] if known else who), "commit-tree", tree, "-p", snapshot.baseline, "-m", message)
+    unset = {key: value for key, value in AUTHOR.items() if not git(root, "config", "--default", "", key).strip()}
+    commit = git(root, "commit-tree", tree, "-p", snapshot.baseline, "-m", message, settings=unset)
     git(root, "update-ref", ref, commit.strip())

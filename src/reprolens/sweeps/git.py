@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from reprolens.errors import SweepError
+from reprolens.files import atomic
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,17 @@ class Snapshot:
     baseline: str
 
 
-def git(root: Path, *arguments: str, text: str | None = None, index: Path | None = None) -> str:
-    """Run Git in `root` and return what it prints. Raises SweepError in one line if it fails."""
+def git(
+    root: Path,
+    *arguments: str,
+    text: str | None = None,
+    index: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Run Git in `root`, `text` its input, and return what it prints. Raises SweepError in one line if it fails."""
     environment = dict(os.environ) | ({"GIT_INDEX_FILE": str(index)} if index else {})
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    own = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    command = ["git", "--no-optional-locks", "-C", str(root), *own, *arguments]
     try:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, env=environment, errors="surrogateescape"
@@ -31,12 +40,12 @@ def git(root: Path, *arguments: str, text: str | None = None, index: Path | None
     except OSError as error:
         raise SweepError(f"git: cannot be run ({error.strerror}); a sweep needs Git") from None
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise SweepError(f"{root}: git {arguments[0]}: {reason}")
+        lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("hint:")]
+        raise SweepError(f"{root}: git {arguments[0]}: {(lines or [f'exit status {done.returncode}'])[-1]}")
     return done.stdout
 
 
-def take_snapshot(root: Path, without: Sequence[str] = ()) -> Snapshot:
+def take_snapshot(root: Path, without: Sequence[Path] = ()) -> Snapshot:
     """Write the tracked files and the untracked ones that Git does not ignore into Git's store, as they are now.
 
     `without` are folders, relative to `root`, of which untracked files are left out. Raises SweepError where `root` is
@@ -52,8 +61,12 @@ def take_snapshot(root: Path, without: Sequence[str] = ()) -> Snapshot:
         raise SweepError(f"{root}: is inside the Git repository {top}; {hint} in this folder")
     with _own_index(root) as index:
         git(root, "add", "--update", index=index)
-        kept = [f":(exclude,literal){name}" for name in without]
-        git(root, "-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", ".", *kept, index=index)
+        listing = "".join(
+            f"{name}\0"
+            for name in git(root, "ls-files", "--others", "--exclude-standard", "-z", index=index).split("\0")
+            if name and not any(Path(name).is_relative_to(folder) for folder in without)
+        )
+        git(root, "add", "--pathspec-from-file=-", "--pathspec-file-nul", text=listing, index=index)
         return Snapshot(git(root, "write-tree", index=index).strip(), baseline)
 
 
@@ -77,9 +90,25 @@ def changes(root: Path, old: str | None, new: str) -> tuple[list[str], list[str]
     return [name for kind, name in pairs if kind != "D"], [name for kind, name in pairs if kind == "D"]
 
 
-def patch(root: Path, snapshot: Snapshot) -> str:
-    """Return how the snapshot differs from its baseline, for git apply; empty where all was committed."""
-    return git(root, "diff-tree", "-r", "-p", "--binary", "--full-index", snapshot.baseline, snapshot.tree)
+def write_patch(root: Path, snapshot: Snapshot, path: Path) -> None:
+    """Write how the snapshot differs from its baseline, for git apply; an empty file where all was committed."""
+    with atomic(path) as temporary:  # by Git itself: a patch may hold bytes that are no text
+        options = ("-r", "-p", "--binary", "--full-index", f"--output={temporary.resolve()}")
+        git(root, "diff-tree", *options, snapshot.baseline, snapshot.tree)
+
+
+def exists(root: Path, name: str) -> bool:
+    """Return whether Git still has an object."""
+    try:
+        git(root, "cat-file", "-e", name)
+    except SweepError:
+        return False
+    return True
+
+
+def files_in(root: Path, tree: str, path: str) -> list[str]:
+    """Return the files of a tree below `path`."""
+    return git(root, "ls-tree", "-r", "-z", "--name-only", tree, "--", path).split("\0")[:-1]
 
 
 def digests(root: Path, tree: str, paths: Sequence[str]) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -17,10 +18,11 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.conf import HydraConf
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 
 from reprolens.config import Config
@@ -30,6 +32,9 @@ from reprolens.progress import track
 from reprolens.sweeps.estimate import describe, estimate
 from reprolens.sweeps.git import Snapshot, take_snapshot
 from reprolens.sweeps.record import Status, Sweep, Trial, read_trials, write_sweep, write_trial
+from reprolens.sweeps.search.samplers import trial_count
+from reprolens.sweeps.search.space import menu, parse
+from reprolens.sweeps.search.sweeper import check
 from reprolens.sweeps.slots import side_by_side
 from reprolens.sweeps.stages import config_id, read_stages, stage_keys
 from reprolens.sweeps.workspace import trial_config
@@ -79,7 +84,8 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
     name = config.sweep.name or _name(space)
     folder = root / MULTIRUN / name
     paths = {each.data.path for each in space.configs}
-    snapshot = take_snapshot(root, [path for path in paths if not Path(path).is_absolute() and ".." not in path])
+    inside = (Path(os.path.relpath(root / path, root)) for path in paths)
+    snapshot = take_snapshot(root, [path for path in inside if path.parts and path.parts[0] != ".."])
     cache = _cache_folder(root)
     for place in (root / MULTIRUN, cache):
         _check_writable(place)
@@ -148,8 +154,11 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
     if multirun and is_search(hydra):
         return _search_space(root, hydra, own, params)
     lines = [*(f"{key}={value}" for key, value in params.items()), *own] if multirun else own
-    given = {_key(override): override for override in _parsed(lines)}
+    loader = menu(root)
+    given = {_key(override): override for override in _parsed(lines, loader)}
     varied = [key for key, override in given.items() if not multirun or override.is_sweep_override()]
+    if not multirun and (many := [key for key, override in given.items() if override.is_sweep_override()]):
+        raise ConfigError(f"override {given[many[0]].input_line!r}: has several values; add -m to run them all")
     try:
         batches = BasicSweeper.split_arguments(list(given.values()), max_batch_size=None)
     except HydraException as error:
@@ -160,7 +169,7 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
         named=tuple(override.input_line or "" for key, override in given.items() if not multirun or key not in varied),
         configs=tuple(_composed(root, overrides) for overrides in track(combinations, "checking combinations")),
         parameters=tuple(
-            {_key(override): override.value() for override in _parsed(overrides) if _key(override) in varied}
+            {_key(override): override.value() for override in _parsed(overrides, loader) if _key(override) in varied}
             for overrides in combinations
         ),
         total=len(combinations),
@@ -168,10 +177,6 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
 
 
 def _search_space(root: Path, hydra: DictConfig, own: Sequence[str], params: Mapping[str, Any]) -> Space:
-    from reprolens.sweeps.search.samplers import trial_count
-    from reprolens.sweeps.search.space import menu, parse
-    from reprolens.sweeps.search.sweeper import check
-
     space = parse(own, params, menu(root))
     # A study cannot have other choices than it began with: other ones make another sweep.
     choices = {key: getattr(dimension, "choices", None) for key, dimension in space.dimensions.items()}
@@ -191,13 +196,13 @@ def _composed(root: Path, overrides: Sequence[str]) -> Config:
         raise ConfigError(f"{' '.join(overrides) or 'params.yaml'}: {error}") from None
 
 
-def _parsed(lines: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
+def _parsed(lines: Sequence[str], loader: ConfigLoader) -> list[Override]:
+    parser = OverridesParser.create(config_loader=loader)
     parsed = []
     for line in lines:
         try:
             parsed.append(parser.parse_override(line))
-        except OverrideParseException:
+        except HydraException:  # also one that is not about parsing, where there is no '='
             raise ConfigError(f"override {line!r}: cannot be read; write key=value or key=value,value") from None
     return parsed
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from reprolens.config import Config
 from reprolens.config.compose import compose
 from reprolens.errors import ReprolensError, SweepError, suggest
 from reprolens.files import write_text
@@ -22,7 +22,6 @@ from reprolens.sweeps.experiment import RECORDED
 from reprolens.sweeps.git import git
 from reprolens.sweeps.plan import MULTIRUN
 from reprolens.sweeps.record import Status, Trial, read_sweep, read_trial, read_trials, trial_folder
-from reprolens.sweeps.stages import config_id
 
 PARAMS = "params.yaml"
 
@@ -42,16 +41,28 @@ def promote(root: Path, name: str, force: bool = False) -> str:
     if not force and git(root, "status", "--porcelain", "--", PARAMS).strip():
         raise SweepError(f"{PARAMS}: has changes that are not committed; commit them, or add --force to lose them")
     text = _menu_with(root, folder, trial)
-    for file in RECORDED:
-        write_text(root / file, (folder / file).read_text(encoding="utf-8"))
-    if text is not None:
-        write_text(root / PARAMS, text)
-    _dvc(root, "checkout")
-    _dvc(root, "repro", "--single-item", "compose")
+    with _restored_on_failure([root / file for file in RECORDED]):
+        for file in RECORDED:
+            write_text(root / file, (folder / file).read_text(encoding="utf-8"))
+        if text is not None:
+            write_text(root / PARAMS, text)
+        _dvc(root, "checkout")
+        _dvc(root, "repro", "--single-item", "compose")
     sweep = read_sweep(folder.parent)
     tree = git(root, "rev-parse", f"{sweep.baseline}^{{tree}}").strip()
     changed = "" if tree == sweep.tree and git(root, "rev-parse", "HEAD").strip() == sweep.baseline else _advice(trial)
     return f"{PARAMS} and its results are those of {folder.parent.name}/{trial.number}{changed}"
+
+
+@contextmanager
+def _restored_on_failure(paths: Sequence[Path]) -> Iterator[None]:
+    before = {path: path.read_text(encoding="utf-8") if path.exists() else None for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, text in before.items():
+            path.unlink(missing_ok=True) if text is None else write_text(path, text)
+        raise
 
 
 def _advice(trial: Trial) -> str:
@@ -92,14 +103,13 @@ def _menu_with(root: Path, folder: Path, trial: Trial) -> str | None:
         for entry in document["defaults"]:
             for group in choices.keys() & (entry if isinstance(entry, dict) else {}):
                 entry[group] = choices[group]
-        now = asdict(_composed(root, _written(editor, document)))
-        for keys, value in _differences(root, now, wanted):
+        for keys, value in list(_differences(_composed(root, _written(editor, document)), wanted)):
             section = document
             for key in keys[:-1]:
                 section = section.setdefault(key, {})
             section[keys[-1]] = _inline(value)
         text = _written(editor, document)
-        return text if config_id(_composed(root, text)) == trial.id else None
+        return None if any(_differences(_composed(root, text), wanted)) else text
     except (ReprolensError, KeyError, TypeError, AttributeError):  # no menu, or one of another shape
         return None
 
@@ -115,16 +125,16 @@ def _choices(root: Path, overrides: Sequence[str], parameters: Mapping[str, Any]
     }
 
 
-def _composed(root: Path, text: str) -> Config:
+def _composed(root: Path, text: str) -> dict[str, Any]:
     """Compose a params.yaml that is not in its place yet with the repository's conf/."""
     with tempfile.TemporaryDirectory(prefix="reprolens-") as copy:
         (Path(copy) / PARAMS).write_text(text, encoding="utf-8")
         (Path(copy) / "conf").symlink_to((root / "conf").resolve())
-        return compose(Path(copy))
+        return asdict(compose(Path(copy)))
 
 
 def _differences(
-    root: Path, now: Mapping[str, Any], wanted: Mapping[str, Any], above: tuple[str, ...] = ()
+    now: Mapping[str, Any], wanted: Mapping[str, Any], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the keys, from the outermost, at which `wanted` has another value.
 
@@ -136,8 +146,8 @@ def _differences(
         if now.get(name) == value or not decides:
             continue
         if isinstance(value, Mapping) and isinstance(now.get(name), Mapping):
-            yield from _differences(root, now[name], value, keys)
-        elif name != "path" or (root / str(now.get(name))).resolve() != Path(value):  # absolute in a workspace
+            yield from _differences(now[name], value, keys)
+        else:
             yield keys, value
 
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,16 @@ def read_stages(root: Path, tree: str, config: Config) -> list[Stage]:
         makers = {output: name for name, stage in values.items() for output in _outputs(stage)}
         stages = {name: _stage(name, stage, makers, asdict(config)) for name, stage in values.items()}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise SweepError(f"dvc.yaml: cannot be read ({error!r}); see what dvc stage list says") from None
+        problem = getattr(error, "problem", None) or f"{type(error).__name__}: {error}"
+        raise SweepError(f"dvc.yaml: cannot be read ({problem}); see what dvc stage list says") from None
     graph = {name: set(stage.before) for name, stage in stages.items()}
     for name, stage in stages.items():
         if stage.sections and COMPOSED in makers:
             graph[name].add(makers[COMPOSED])  # it reads parts of config.yaml: runs later, but depends on no more
-    return [stages[name] for name in TopologicalSorter(graph).static_order()]
+    try:
+        return [stages[name] for name in TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        raise SweepError(f"dvc.yaml: its stages wait for each other: {', '.join(error.args[1])}") from None
 
 
 def stage_keys(root: Path, tree: str, config: Config, stages: Iterable[Stage]) -> dict[str, str]:
@@ -60,10 +64,14 @@ def stage_keys(root: Path, tree: str, config: Config, stages: Iterable[Stage]) -
     stages, composed = list(stages), asdict(config)
     names = sorted({name for stage in stages for name in stage.files})
     contents = digests(root, tree, names)
-    found = {name: contents[name] or _digest(_listing(root / name)) for name in names}
+    # Of a folder outside of the sources, such as the data set, Git may have only a part.
+    found = {name: [contents[name], _listing(root / name) if name == config.data.path else None] for name in names}
     keys: dict[str, str] = {}
     for stage in stages:
-        sections = composed if stage.sections is None else {name: _part(composed, name) for name in stage.sections}
+        try:
+            sections = composed if stage.sections is None else {name: _part(composed, name) for name in stage.sections}
+        except (KeyError, TypeError):
+            raise SweepError(f"dvc.yaml: stage {stage.name} has a parameter that config.yaml has not") from None
         inputs = {name: found[name] for name in stage.files}
         keys[stage.name] = _digest([stage.command, inputs, [keys[name] for name in stage.before], sections])
     return keys
@@ -126,7 +134,7 @@ def _listing(path: Path) -> list[tuple[str, int, int]]:
     for folder, folders, files in os.walk(path):
         folders.sort()
         for name in sorted(files):
-            status = (Path(folder) / name).stat()
+            status = (Path(folder) / name).lstat()
             entries.append((os.path.relpath(Path(folder) / name, path), status.st_size, status.st_mtime_ns))
     return entries
 

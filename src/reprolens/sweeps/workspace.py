@@ -5,6 +5,7 @@ A plain copy, not a Git worktree: DVC's experiments would collide on the refs th
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from reprolens.config import Config, FileWeights
 from reprolens.config.compose import to_yaml
 from reprolens.files import write_text
 from reprolens.sweeps.experiment import RECORDED
-from reprolens.sweeps.git import Snapshot, changes, checkout, patch
+from reprolens.sweeps.git import Snapshot, changes, checkout, exists, files_in, write_patch
 
 OWN = ("config.yaml", "dvc.lock", "params.yaml")
 """What a workspace has of its own as soon as it has run; a later snapshot of the sources leaves it alone."""
@@ -36,22 +37,23 @@ def make_workspace(
     mark = workspace / ".dvc" / "tmp" / "snapshot"
     old = mark.read_text(encoding="utf-8") if mark.is_file() else None
     if old != snapshot.tree:
-        newer, gone = changes(root, old, snapshot.tree)
-        checkout(root, snapshot.tree, workspace, [name for name in newer if old is None or name not in OWN])
+        newer, gone = changes(root, old if old and exists(root, old) else None, snapshot.tree)
         for name in gone:
-            (workspace / name).unlink(missing_ok=True)
-        write_text(workspace / "changes.patch", patch(root, snapshot))
+            _remove(workspace, name)
+        own = [name for name in OWN if (workspace / name).exists()]
+        checkout(root, snapshot.tree, workspace, [name for name in newer if name not in own])
+        write_patch(root, snapshot, workspace / "changes.patch")
         write_text(mark, snapshot.tree)
     for source in (config.data.path, config.pretrain.path if isinstance(config.pretrain, FileWeights) else None):
-        if source and not Path(source).is_absolute() and not (workspace / source).exists():
-            _link(workspace / source, root / source)  # ignored by Git, so not copied
+        if source and not Path(source).is_absolute() and not _is_in(root, snapshot.tree, source):
+            _link(workspace / source, root / source)
     (root / "wandb").mkdir(exist_ok=True)
     _link(workspace / "wandb", root / "wandb")
     (root / ".checkpoints" / checkpoints).mkdir(parents=True, exist_ok=True)
     _link(workspace / ".checkpoints", root / ".checkpoints" / checkpoints)
     settings = {
-        "core": {"no_scm": "true", "site_cache_dir": (workspace / SCRATCH[0]).resolve()},
-        "cache": {"dir": cache, "type": "reflink,hardlink,symlink,copy"},
+        "core": {"no_scm": "true", "site_cache_dir": f'"{(workspace / SCRATCH[0]).resolve()}"'},
+        "cache": {"dir": f'"{cache}"', "type": "reflink,hardlink,symlink,copy"},
     }
     sections = (f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) for name, keys in settings.items())
     write_text(workspace / ".dvc" / "config.local", "".join(sections))
@@ -96,12 +98,28 @@ def _absolute(root: Path, path: str) -> str:
     return path if Path(inside).is_absolute() or not inside.startswith("..") else str((root / path).resolve())
 
 
+def _is_in(root: Path, tree: str, source: str) -> bool:
+    """Return whether Git's tree has all of a file or folder, so that a copy of the tree has it too."""
+    known = set(files_in(root, tree, source))
+    files = [path for path in (root / source).rglob("*") if not path.is_dir()] or [root / source]
+    return all(path.relative_to(root).as_posix() in known for path in files)
+
+
 def _link(place: Path, target: Path) -> None:
-    """Make `place` a symbolic link to `target`, in place of another link."""
+    """Make `place` a symbolic link to `target`, whatever was there."""
     if place.is_symlink() and place.readlink() == target:
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_symlink():
-        place.unlink()
-    if not place.exists():
-        place.symlink_to(target)
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
+
+
+def _remove(workspace: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty: a file may come in their place."""
+    path = workspace / name
+    with suppress(OSError):
+        path.unlink()
+        for folder in path.relative_to(workspace).parents[:-1]:
+            (workspace / folder).rmdir()

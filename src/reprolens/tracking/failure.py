@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -38,10 +39,11 @@ def publish_failure(root: Path, config: Config, error: str) -> None:
 def retract_failure(root: Path) -> None:
     """Remove the run of a failure that is tried again. One that was sent to a server stays there."""
     mark = root / MARK
-    with suppress(FileNotFoundError, ValueError, KeyError):
-        folder = json.loads(mark.read_text(encoding="utf-8"))["folder"]
-        shutil.rmtree(root / "wandb" / folder, ignore_errors=True)
-        mark.unlink()
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        folder = str(json.loads(mark.read_text(encoding="utf-8"))["folder"])
+        if re.fullmatch(r"offline-run-[\w-]+", folder):
+            shutil.rmtree(root / "wandb" / folder, ignore_errors=True)
+    mark.unlink(missing_ok=True)
 
 
 def _write(root: Path, config: Config, error: str, mode: Mode) -> None:
@@ -63,7 +65,7 @@ def _history(path: Path) -> list[dict[str, float]]:
         for texts in csv.DictReader(file):
             row = {}
             for column, text in texts.items():
-                with suppress(TypeError, ValueError):
+                with suppress(TypeError, ValueError, OverflowError):
                     number = float(text)
                     row[column] = int(number) if column in ("epoch", "global_step") else number
             rows.append(row)
