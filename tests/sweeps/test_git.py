@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reprolens.errors import SweepError
-from reprolens.sweeps.git import changes, checkout, digests, patch, take_snapshot, tree_with
+from reprolens.sweeps.git import Snapshot, changes, checkout, digests, take_snapshot, tree_with, write_patch
 
 ODD = ("a name with spaces.txt", "Größe ß.txt", "tab\there.txt", 'quote"d.txt', "line\nbreak.txt", "-dash", "*.txt")
 
@@ -131,7 +131,7 @@ def test_nothing_of_the_users_is_touched(edited: Path, tmp_path: Path) -> None:
     snapshot = take_snapshot(edited, ["data/mine"])
     restored(edited, snapshot.tree, tmp_path / "out")
     tree_with(edited, snapshot.tree, {"kept": edited / "modified"})
-    patch(edited, snapshot)
+    write_patch(edited, snapshot, tmp_path / "changes.patch")
     assert own.read_bytes() == before[1]
     assert (edited / ".git" / "HEAD").read_bytes() == head
     assert state() == before
@@ -144,10 +144,11 @@ def test_snapshot_can_be_taken_while_the_user_holds_the_index(root: Path) -> Non
     assert take_snapshot(root).tree != git(root, "rev-parse", "HEAD^{tree}").strip()
 
 
-def test_snapshot_of_a_clean_repository_is_the_commits_tree_and_has_no_patch(root: Path) -> None:
+def test_snapshot_of_a_clean_repository_is_the_commits_tree_and_has_no_patch(root: Path, tmp_path: Path) -> None:
     snapshot = take_snapshot(root)
     assert snapshot.tree == git(root, "rev-parse", "HEAD^{tree}").strip()
-    assert patch(root, snapshot) == ""
+    write_patch(root, snapshot, tmp_path / "changes.patch")
+    assert (tmp_path / "changes.patch").read_bytes() == b""
 
 
 def test_same_files_make_the_same_snapshot(edited: Path, tmp_path: Path) -> None:
@@ -220,20 +221,20 @@ def test_patch_makes_the_snapshot_of_its_baseline(
     else:
         (root / name).write_bytes(after)
     snapshot = take_snapshot(root)
-    assert applied(root, patch(root, snapshot), tmp_path) == snapshot.tree
+    assert applied(root, snapshot, tmp_path) == snapshot.tree
 
 
 def test_patch_of_every_kind_of_edit_makes_the_snapshot(edited: Path, tmp_path: Path) -> None:
     snapshot = take_snapshot(edited)
-    assert applied(edited, patch(edited, snapshot), tmp_path) == snapshot.tree
+    assert applied(edited, snapshot, tmp_path) == snapshot.tree
 
 
-def applied(root: Path, text: str, folder: Path) -> str:
-    """Apply a patch, written as Git printed it, to a clone of the baseline; return the tree that comes out."""
+def applied(root: Path, snapshot: Snapshot, folder: Path) -> str:
+    """Apply a snapshot's patch to a clone of the baseline; return the tree that comes out."""
     clone = folder / "clone"
     git(root, "clone", "-q", str(root), str(clone))
     file = folder / "changes.patch"
-    file.write_bytes(text.encode(errors="surrogateescape"))
+    write_patch(root, snapshot, file)
     git(clone, "-c", "core.autocrlf=false", "apply", "--index", "--whitespace=nowarn", str(file))
     return git(clone, "write-tree").strip()
 
@@ -242,7 +243,7 @@ def test_patch_does_not_depend_on_how_the_user_likes_diffs(edited: Path, tmp_pat
     for key, value in (("diff.noprefix", "true"), ("color.ui", "always"), ("diff.external", "true")):
         git(edited, "config", key, value)
     snapshot = take_snapshot(edited)
-    assert applied(edited, patch(edited, snapshot), tmp_path) == snapshot.tree
+    assert applied(edited, snapshot, tmp_path) == snapshot.tree
 
 
 def test_tree_with_puts_files_in_their_places_and_keeps_the_rest(root: Path, tmp_path: Path) -> None:

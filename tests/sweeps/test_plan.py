@@ -157,7 +157,7 @@ def test_invalid_combination_is_named(clone: Path) -> None:
         (["seed=1,2", "hydra/sweeper=optun"], "hydra/sweeper: there is no choice 'optun'; did you mean optuna"),
         ([OPTUNA, "seed=1"], "nothing to search"),
         ([OPTUNA, "model.image_size=[96,96],[16,96]"], "model.image_size=[16,96]: "),
-        (["seed=1,2", "sweep.name=a/b"], "sweep.name: is a folder's name"),
+        (["seed=1,2", "sweep.name=a/b"], "sweep.name: names a folder"),
     ],
 )
 def test_wrong_command_is_one_line_that_says_what_to_do(clone: Path, arguments: list[str], part: str) -> None:

@@ -40,8 +40,9 @@ def git(
     except OSError as error:
         raise SweepError(f"git: cannot be run ({error.strerror}); a sweep needs Git") from None
     if done.returncode:
+        verb = next(argument for argument in arguments if not argument.startswith("-"))
         lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("hint:")]
-        raise SweepError(f"{root}: git {arguments[0]}: {(lines or [f'exit status {done.returncode}'])[-1]}")
+        raise SweepError(f"{root}: git {verb}: {(lines or [f'exit status {done.returncode}'])[-1]}")
     return done.stdout
 
 
@@ -66,7 +67,15 @@ def take_snapshot(root: Path, without: Sequence[Path] = ()) -> Snapshot:
             for name in git(root, "ls-files", "--others", "--exclude-standard", "-z", index=index).split("\0")
             if name and not any(Path(name).is_relative_to(folder) for folder in without)
         )
-        git(root, "add", "--pathspec-from-file=-", "--pathspec-file-nul", text=listing, index=index)
+        git(
+            root,
+            "--literal-pathspecs",
+            "add",
+            "--pathspec-from-file=-",
+            "--pathspec-file-nul",
+            text=listing,
+            index=index,
+        )
         return Snapshot(git(root, "write-tree", index=index).strip(), baseline)
 
 
@@ -106,9 +115,11 @@ def exists(root: Path, name: str) -> bool:
     return True
 
 
-def files_in(root: Path, tree: str, path: str) -> list[str]:
-    """Return the files of a tree below `path`."""
-    return git(root, "ls-tree", "-r", "-z", "--name-only", tree, "--", path).split("\0")[:-1]
+def has_all(root: Path, tree: str, source: str) -> bool:
+    """Return whether a tree has all of a file or folder of the repository, so that a copy of the tree has it too."""
+    known = set(git(root, "ls-tree", "-r", "-z", "--name-only", tree, "--", source).split("\0"))
+    files = [path for path in (root / source).rglob("*") if not path.is_dir()] or [root / source]
+    return all(path.relative_to(root).as_posix() in known for path in files)
 
 
 def digests(root: Path, tree: str, paths: Sequence[str]) -> dict[str, str | None]:

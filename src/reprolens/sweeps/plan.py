@@ -201,7 +201,7 @@ def _parsed(lines: Sequence[str], loader: ConfigLoader) -> list[Override]:
     parsed = []
     for line in lines:
         try:
-            parsed.append(parser.parse_override(line))
+            parsed += parser.parse_overrides([line])
         except HydraException:  # also one that is not about parsing, where there is no '='
             raise ConfigError(f"override {line!r}: cannot be read; write key=value or key=value,value") from None
     return parsed

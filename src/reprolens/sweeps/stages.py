@@ -17,7 +17,7 @@ import yaml
 
 from reprolens.config import Config
 from reprolens.errors import SweepError
-from reprolens.sweeps.git import digests, git
+from reprolens.sweeps.git import digests, git, has_all
 
 COMPOSED = "config.yaml"
 
@@ -64,15 +64,16 @@ def stage_keys(root: Path, tree: str, config: Config, stages: Iterable[Stage]) -
     stages, composed = list(stages), asdict(config)
     names = sorted({name for stage in stages for name in stage.files})
     contents = digests(root, tree, names)
-    # Of a folder outside of the sources, such as the data set, Git may have only a part.
-    found = {name: [contents[name], _listing(root / name) if name == config.data.path else None] for name in names}
+    for name in names:
+        if contents[name] is None or (name == config.data.path and not has_all(root, tree, name)):
+            contents[name] = _digest(_listing(root / name))
     keys: dict[str, str] = {}
     for stage in stages:
         try:
             sections = composed if stage.sections is None else {name: _part(composed, name) for name in stage.sections}
         except (KeyError, TypeError):
             raise SweepError(f"dvc.yaml: stage {stage.name} has a parameter that config.yaml has not") from None
-        inputs = {name: found[name] for name in stage.files}
+        inputs = {name: contents[name] for name in stage.files}
         keys[stage.name] = _digest([stage.command, inputs, [keys[name] for name in stage.before], sections])
     return keys
 

@@ -15,7 +15,7 @@ from reprolens.config import Config, FileWeights
 from reprolens.config.compose import to_yaml
 from reprolens.files import write_text
 from reprolens.sweeps.experiment import RECORDED
-from reprolens.sweeps.git import Snapshot, changes, checkout, exists, files_in, write_patch
+from reprolens.sweeps.git import Snapshot, changes, checkout, exists, has_all, write_patch
 
 OWN = ("config.yaml", "dvc.lock", "params.yaml")
 """What a workspace has of its own as soon as it has run; a later snapshot of the sources leaves it alone."""
@@ -45,7 +45,7 @@ def make_workspace(
         write_patch(root, snapshot, workspace / "changes.patch")
         write_text(mark, snapshot.tree)
     for source in (config.data.path, config.pretrain.path if isinstance(config.pretrain, FileWeights) else None):
-        if source and not Path(source).is_absolute() and not _is_in(root, snapshot.tree, source):
+        if source and not Path(source).is_absolute() and not has_all(root, snapshot.tree, source):
             _link(workspace / source, root / source)
     (root / "wandb").mkdir(exist_ok=True)
     _link(workspace / "wandb", root / "wandb")
@@ -96,13 +96,6 @@ def _absolute(root: Path, path: str) -> str:
     """Return a path that holds in a workspace too: one inside the repository is the same there, any other absolute."""
     inside = os.path.normpath(path)
     return path if Path(inside).is_absolute() or not inside.startswith("..") else str((root / path).resolve())
-
-
-def _is_in(root: Path, tree: str, source: str) -> bool:
-    """Return whether Git's tree has all of a file or folder, so that a copy of the tree has it too."""
-    known = set(files_in(root, tree, source))
-    files = [path for path in (root / source).rglob("*") if not path.is_dir()] or [root / source]
-    return all(path.relative_to(root).as_posix() in known for path in files)
 
 
 def _link(place: Path, target: Path) -> None:
