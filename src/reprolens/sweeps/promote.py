@@ -22,6 +22,7 @@ from reprolens.sweeps.experiment import RECORDED
 from reprolens.sweeps.git import git
 from reprolens.sweeps.plan import MULTIRUN
 from reprolens.sweeps.record import Status, Trial, read_sweep, read_trial, read_trials, trial_folder
+from reprolens.sweeps.workspace import dvc_environment
 
 PARAMS = "params.yaml"
 
@@ -166,7 +167,8 @@ def _written(editor: YAML, document: Any) -> str:
 
 
 def _dvc(root: Path, *arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True)
+    command, environment = [sys.executable, "-m", "dvc", *arguments], dvc_environment(root)
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if "ERROR" in line or line.startswith("error")]
         raise SweepError(f"dvc {arguments[0]}: {(said or [done.stderr.strip() or 'failed'])[-1]}")

@@ -30,7 +30,7 @@ from reprolens.sweeps.locks import held
 from reprolens.sweeps.record import Status, Sweep, Trial, read_sweep, read_trial, trial_folder, write_trial
 from reprolens.sweeps.slots import environment, side_by_side, slot
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
-from reprolens.sweeps.workspace import is_whole, make_workspace, tidy_workspace, trial_config
+from reprolens.sweeps.workspace import dvc_environment, is_whole, make_workspace, tidy_workspace, trial_config
 from reprolens.tracking import publish_failure, retract_failure
 
 LOG = "dvc.log"
@@ -126,7 +126,7 @@ def _run(
         with slot(folder.parent / ".slots", places) if places > 1 else nullcontext() as place:
             if place:
                 order["cores"] = sorted(place.cores)
-            pruned = _reproduce(folder, order, _environment(folder) | (environment(place) if place else {}), watch)
+            pruned = _reproduce(folder, order, dvc_environment(folder) | (environment(place) if place else {}), watch)
         if pruned:
             return replace(trial, status=Status.pruned, stages=_stages(folder), finished=time.time())
     except _TrialError as error:
@@ -185,13 +185,6 @@ def _report(path: Path) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a trial's processes: the workspace's own sources, this interpreter's programs."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    # A shell that runs one command becomes that command, so that the stage is DVC's own child and dies with it.
-    return dict(os.environ) | {"PATH": path, "PYTHONPATH": str(folder.resolve() / "src"), "SHELL": "/bin/sh"}
 
 
 def _reproduce(

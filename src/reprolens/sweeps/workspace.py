@@ -5,6 +5,7 @@ A plain copy, not a Git worktree: DVC's experiments would collide on the refs th
 
 import os
 import shutil
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,13 @@ def make_workspace(
     sections = (f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) for name, keys in settings.items())
     write_text(workspace / ".dvc" / "config.local", "".join(sections))
     write_text(workspace / "params.yaml", to_yaml(config))
+
+
+def dvc_environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which DVC runs stages in `folder`: its own sources, this interpreter's programs."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    # A shell that runs one command becomes that command, so that the stage is DVC's own child and dies with it.
+    return dict(os.environ) | {"PATH": path, "PYTHONPATH": str(folder.resolve() / "src"), "SHELL": "/bin/sh"}
 
 
 def tidy_workspace(workspace: Path) -> None:
