@@ -6,10 +6,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from hydra._internal.utils import get_args_parser
 from rich.console import Console
 
@@ -23,10 +24,24 @@ from reprolens.sweeps.plan import Plan, make_plan, write_plan
 from reprolens.sweeps.record import Status, read_sweep, read_trial, read_trials, trial_folder
 from reprolens.sweeps.stages import config_id
 from reprolens.sweeps.table import watching
-from reprolens.sweeps.trial import Outcome, run_trial
+from reprolens.sweeps.trial import GRACE, REPRODUCE, Outcome, run_trial
 
 QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null")
 """What Hydra would print and write is in the table and in the trial's own files."""
+
+HELP = """\
+python -m pipelines.sweep [-m] [--dry-run] [--debug] [KEY=VALUE ...]
+
+  KEY=VALUE    any key of `reprolens compose`, or a choice of a group in conf/; with -m also KEY=A,B,C
+  -m           run every combination as a trial; without it, one trial
+  --dry-run    check all combinations, say what is cached and how long the rest will take, and stop
+  --debug      show where an error was raised
+
+  hydra/launcher=basic | joblib | submitit_local | submitit_slurm | ray   where trials run (conf/hydra/launcher)
+  hydra/sweeper=optuna                                      search instead of a grid (conf/hydra/sweeper)
+  sweep.metric=... sweep.name=... sweep.retry_failed=true   see conf/sweep/default.yaml
+
+Hydra's own flags: --hydra-help. Its syntax for values: https://hydra.cc/docs/advanced/override_grammar/basic/"""
 
 ENVIRONMENT = {
     "HYDRA_FULL_ERROR": "1",  # errors arrive here as they were raised, not as a traceback on the terminal
@@ -50,13 +65,17 @@ def drive(root: Path, arguments: Sequence[str], job: Callable[[], Any]) -> None:
     parser.add_argument("--debug", action="store_true", help="Show where an error was raised")
     options = parser.parse_args(arguments)
     to_hydra = [argument for argument in arguments if argument not in ("--dry-run", "--debug")]
-    if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
+    if options.help:
+        print(HELP)
+        return
+    if options.hydra_help or options.cfg or options.info or options.shell_completion:
         sys.argv[1:] = [*to_hydra, search_path(root)]
         job()
         return
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     try:
         plan = make_plan(root, options.overrides, bool(options.multirun))
         for line in plan.lines:
@@ -133,8 +152,24 @@ def _conclude(plan: Plan) -> None:
 
 
 def _interrupted(number: int, frame: object) -> None:
-    """Take SIGTERM as Ctrl-C is taken."""
+    """Let the trainings that run save their state, then raise what Ctrl-C raises; a second signal does not wait.
+
+    joblib kills its workers and all below them when it hears of an interruption, so this comes before.
+    """
+    signal.signal(number, signal.default_int_handler)
+    running = [each for each in psutil.Process().children(recursive=True) if REPRODUCE in _command(each)]
+    for each in running:
+        with suppress(psutil.NoSuchProcess):
+            each.terminate()
+    psutil.wait_procs(running, GRACE)
     raise KeyboardInterrupt(number)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _too_many_failed(sweep: Path, config: Config) -> bool:

@@ -21,7 +21,7 @@ from hydra.conf import HydraConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 
@@ -36,7 +36,7 @@ from reprolens.sweeps.search.samplers import trial_count
 from reprolens.sweeps.search.space import menu, parse
 from reprolens.sweeps.search.sweeper import check
 from reprolens.sweeps.slots import side_by_side
-from reprolens.sweeps.stages import config_id, read_stages, stage_keys
+from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
 from reprolens.sweeps.workspace import trial_config
 
 MULTIRUN = Path("multirun")
@@ -87,9 +87,10 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
     inside = (Path(os.path.relpath(root / path, root)) for path in paths)
     snapshot = take_snapshot(root, [path for path in inside if path.parts and path.parts[0] != ".."])
     cache = _cache_folder(root)
-    for place in (root / MULTIRUN, cache):
+    for place in (root, cache):
         _check_writable(place)
-    trials = () if search else tuple(_numbered(space, read_trials(folder)))
+    keys = [_keys(root, snapshot, each, name) for each in space.configs]
+    trials = () if search else tuple(_numbered(space, [joined(each) for each in keys], read_trials(folder)))
     total = space.total if search else len(trials)
     workers = _workers(hydra) if multirun else 1
     sweep = Sweep(
@@ -104,7 +105,6 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
         cache=str(cache),
         started=time.time(),
     )
-    keys = [_keys(root, snapshot, each, name) for each in space.configs]
     expected = estimate(root, cache, keys, workers, total)
     free = shutil.disk_usage(cache).free
     if expected.bytes > free:
@@ -159,10 +159,12 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
     varied = [key for key, override in given.items() if not multirun or override.is_sweep_override()]
     if not multirun and (many := [key for key, override in given.items() if override.is_sweep_override()]):
         raise ConfigError(f"override {given[many[0]].input_line!r}: has several values; add -m to run them all")
+    if intervals := [override for override in given.values() if isinstance(override.value(), IntervalSweep)]:
+        raise ConfigError(f"override {intervals[0].input_line!r}: an interval needs a search; add hydra/sweeper=optuna")
     try:
         batches = BasicSweeper.split_arguments(list(given.values()), max_batch_size=None)
     except HydraException as error:
-        raise ConfigError(f"{error}; an interval needs a search: add hydra/sweeper=optuna") from None
+        raise ConfigError(str(error)) from None
     combinations = [overrides for batch in batches for overrides in batch]
     return Space(
         varied=tuple(varied) if multirun else (),
@@ -220,12 +222,15 @@ def _name(space: Space) -> str:
     return re.sub(r"[^\w.+=-]", "_", "-".join([*words[:4], digest]))
 
 
-def _numbered(space: Space, before: Sequence[Trial]) -> Iterator[Trial]:
-    """Give each combination the number that it had before, else the next; two that compose to the same are one."""
+def _numbered(space: Space, codes: Sequence[str], before: Sequence[Trial]) -> Iterator[Trial]:
+    """Give each combination the number that it had before, else the next; two that compose to the same are one.
+
+    A trial that failed waits again if its sources have changed, which its code shows, or if it was killed.
+    """
     known = {trial.id: trial for trial in before}
     number = max((trial.number for trial in before), default=-1) + 1
     seen = set()
-    for config, parameters in zip(space.configs, space.parameters, strict=True):
+    for config, parameters, code in zip(space.configs, space.parameters, codes, strict=True):
         identity = config_id(config)
         if identity in seen:
             continue
@@ -233,7 +238,7 @@ def _numbered(space: Space, before: Sequence[Trial]) -> Iterator[Trial]:
         trial = known.get(identity) or Trial(number, identity, parameters)
         number += identity not in known
         waits = trial.status in (Status.running, Status.pruned) or (
-            trial.status == Status.failed and (config.sweep.retry_failed or trial.code is None)
+            trial.status == Status.failed and (config.sweep.retry_failed or trial.code != code)
         )
         yield replace(trial, status=Status.waiting) if waits else trial
 

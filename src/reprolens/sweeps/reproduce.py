@@ -30,6 +30,12 @@ DONE = Path(".dvc/tmp/stages.json")
 """What was brought up to date in this workspace, written after every stage."""
 
 
+STOPPED = 128 + signal.SIGTERM
+"""The exit status after SIGTERM: the trial has not failed, the next start goes on with it."""
+
+_stopped: list[int] = []  # the signal that came
+
+
 @dataclass(frozen=True)
 class Cost:
     """What the result of one stage key cost when it was computed. `objects` are its outputs' names in DVC's cache."""
@@ -64,6 +70,8 @@ def main() -> int:
     try:
         reproduce(order)
     except (DvcException, OSError) as error:
+        if _stopped:
+            return STOPPED
         causes: list[BaseException] = [error]
         while (cause := causes[-1].__cause__) is not None:
             causes.append(cause)
@@ -90,6 +98,8 @@ def reproduce(order: Order) -> None:
                 seconds = round(time.monotonic() - started, 2)
                 if stage in executed.stages:
                     write_json(place.with_suffix(".json"), asdict(_cost(repo, stage, seconds)))
+            if _stopped:
+                raise SystemExit(STOPPED)
             done[stage] = {"seconds": seconds, "executed": stage in executed.stages}
             write_json(DONE, done)
 
@@ -101,11 +111,19 @@ def _stop(number: int, frame: object) -> None:
     training that is just saving. While that goes on, the stage's lock is held, and a new start waits for it.
     """
     signal.signal(number, signal.SIG_IGN)
-    stages = psutil.Process().children()
+    _stopped.append(number)
+    stages = _below_shells(psutil.Process())
     for stage in stages:
         stage.terminate()
     if not stages:
-        raise SystemExit(128 + number)
+        raise SystemExit(STOPPED)
+
+
+def _below_shells(process: psutil.Process) -> list[psutil.Process]:
+    """Return the children of a process, in a shell's place the shell's: it would end and not wait for them."""
+    children = process.children()
+    shells = [child for child in children if child.name() in ("ash", "bash", "dash", "fish", "ksh", "sh", "zsh")]
+    return [child for child in children if child not in shells] + [each for it in shells for each in _below_shells(it)]
 
 
 def _hash_once() -> None:

@@ -23,6 +23,7 @@ from hydra.types import RunMode
 
 from reprolens.config import Config
 from reprolens.errors import ReprolensError, SweepError, suggest
+from reprolens.parent import die_with_parent
 from reprolens.sweeps.estimate import results_folder
 from reprolens.sweeps.experiment import record_experiment
 from reprolens.sweeps.git import Snapshot
@@ -43,6 +44,12 @@ POLL = 0.5
 
 GRACE = 60.0
 """Seconds that a training has to write a checkpoint when its trial is stopped."""
+
+REPRODUCE = "reprolens.sweeps.reproduce"
+"""The program that runs DVC in a workspace. It is not imported here, because that would import DVC."""
+
+STOPPED = 128 + signal.SIGTERM
+"""The exit status of `reprolens.sweeps.reproduce` when it was told to stop."""
 
 REPORTS = ("evaluation", "export", "train", "dataset", "pretrain")
 """Where an objective is looked up, in this order."""
@@ -86,6 +93,8 @@ def run_trial(
     own = trial_config(root, config, plan.name)
     keys = stage_keys(root, plan.tree, own, read_stages(root, plan.tree, own))
     trial = Trial(number, config_id(config), dict(parameters), Status.running, code=joined(keys), started=time.time())
+    if multiprocessing.current_process().name != "MainProcess":
+        die_with_parent(by=signal.SIGTERM)  # a worker of joblib, which would wait for minutes when its driver is killed
     try:
         with held(folder / ".lock"), _sigterm_raised():
             before = read_trial(folder)
@@ -191,8 +200,7 @@ def _reproduce(
     folder: Path, order: Mapping[str, Any], environment: Mapping[str, str], watch: Callable[[Path], bool] | None
 ) -> bool:
     """Run `reprolens.sweeps.reproduce` in the workspace and return whether it was pruned. Raises _TrialError."""
-    command = [sys.executable, "-m", "reprolens.sweeps.reproduce"]
-    parent = os.getppid()
+    command = [sys.executable, "-m", REPRODUCE]
     with (folder / LOG).open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
@@ -216,11 +224,11 @@ def _reproduce(
                     if watch and watch(folder):
                         _stop(process)
                         return True
-                    if os.getppid() != parent and multiprocessing.current_process().name != "MainProcess":
-                        raise KeyboardInterrupt from None  # the driver whose worker this is was killed
         except BaseException:
             _stop(process)
             raise
+    if status == STOPPED:
+        raise KeyboardInterrupt
     if status:
         with (folder / LOG).open("rb") as log:
             log.seek(start)

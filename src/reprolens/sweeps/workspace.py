@@ -64,8 +64,9 @@ def make_workspace(
 def dvc_environment(folder: Path) -> dict[str, str]:
     """Return the environment in which DVC runs stages in `folder`: its own sources, this interpreter's programs."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    # A shell that runs one command becomes that command, so that the stage is DVC's own child and dies with it.
-    return dict(os.environ) | {"PATH": path, "PYTHONPATH": str(folder.resolve() / "src"), "SHELL": "/bin/sh"}
+    # Of a single command bash makes itself that command, so that the stage is DVC's own child and dies with it.
+    shell = shutil.which("bash") or "/bin/sh"
+    return dict(os.environ) | {"PATH": path, "PYTHONPATH": str(folder.resolve() / "src"), "SHELL": shell}
 
 
 def tidy_workspace(workspace: Path) -> None:
