@@ -324,7 +324,7 @@ def test_full_disk_ends_in_one_line_and_the_same_command_goes_on_when_there_is_r
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--help"], "ssdlite320"), (["--cfg", "job"], "optimizer:"), (["--cfg", "job", "optimizer.lr=0.25"], "lr: 0.25")],
+    [(["--help"], "--dry-run"), (["--cfg", "job"], "optimizer:"), (["--cfg", "job", "optimizer.lr=0.25"], "lr: 0.25")],
 )
 def test_hydra_s_own_questions_are_answered_however_many_sweeps_there_are(
     shared_project: Any, arguments: list[str], said: str

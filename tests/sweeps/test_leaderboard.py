@@ -27,7 +27,6 @@ def plan(folder: Path, total: int, **changes: Any) -> Path:
         "tree": "t",
         "baseline": "b",
         "cache": "c",
-        "workers": 1,
         "started": 1000.0,
     }
     write_sweep(folder, Sweep(**values | changes))

@@ -18,7 +18,7 @@ EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 def sweep_folder(folder: Path, metrics: tuple[str, ...] = ("voc12/map50",), word: str = "ssd") -> Path:
     """Make a sweep of four finished trials with all their reports, a failed one and one that waits."""
     directions = ("maximize", "minimize")[: len(metrics)]
-    plan = Sweep(folder.name, ("model=a,b",), metrics, directions, (), 6, "t", "b" * 40, "c", 1, 1000.0)
+    plan = Sweep(folder.name, ("model=a,b",), metrics, directions, (), 6, "t", "b" * 40, "c", 1000.0)
     write_sweep(folder, plan)
     for number in range(4):
         parameters = {"model": (word, "fcos")[number % 2], "optimizer.lr": 10.0 ** -(1 + number // 2), "seed": number}
@@ -201,7 +201,7 @@ def test_damaged_reports_leave_out_what_they_would_show(tmp_path: Path) -> None:
 
 def test_sweep_without_a_finished_trial_has_a_page(tmp_path: Path) -> None:
     folder = tmp_path / "s"
-    write_sweep(folder, Sweep("s", (), ("map",), ("maximize",), (), 2, "t", "b", "c", 1, 1000.0))
+    write_sweep(folder, Sweep("s", (), ("map",), ("maximize",), (), 2, "t", "b", "c", 1000.0))
     assert "No trial is done yet" in parse(write_pages(folder)).text_content()
 
 

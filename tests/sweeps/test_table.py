@@ -29,7 +29,6 @@ def plan(folder: Path, total: int, **changes: Any) -> Path:
         "tree": "t",
         "baseline": "b",
         "cache": "c",
-        "workers": 1,
         "started": STARTED,
     }
     write_sweep(folder, Sweep(**values | changes))

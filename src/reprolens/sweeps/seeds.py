@@ -23,7 +23,7 @@ class Interval:
 class Group:
     """Trials that differ in nothing but the seed: their numbers, and of each objective mean and interval.
 
-    The interval is that of Student's t over the seeds, None where there is one seed only.
+    The interval is that of Student's t over the seeds, None of fewer than three: of two it would be 13 errors wide.
     """
 
     parameters: dict[str, Any]
@@ -51,9 +51,12 @@ def group_seeds(trials: Sequence[Trial]) -> list[Group]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, Interval | None]:
-    """Return the mean, and the 95 % interval of Student's t around it: s / sqrt(n) times the quantile of n - 1."""
+    """Return the mean, and the 95 % interval of Student's t around it: s / sqrt(n) times the quantile of n - 1.
+
+    There is no interval of fewer than three values.
+    """
     mean = math.fsum(values) / len(values)
-    if len(values) < 2:
+    if len(values) < 3:
         return mean, None
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
     half = t_quantile(len(values) - 1) * deviation / math.sqrt(len(values))

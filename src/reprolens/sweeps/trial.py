@@ -93,8 +93,8 @@ def run_trial(
     own = trial_config(root, config, plan.name)
     keys = stage_keys(root, plan.tree, own, read_stages(root, plan.tree, own))
     trial = Trial(number, config_id(config), dict(parameters), Status.running, code=joined(keys), started=time.time())
-    if multiprocessing.current_process().name != "MainProcess":
-        die_with_parent(by=signal.SIGTERM)  # a worker of joblib, which would wait for minutes when its driver is killed
+    if _is_joblib_worker():
+        die_with_parent(by=signal.SIGTERM)  # it would wait for minutes for more to do when its driver is killed
     try:
         with held(folder / ".lock"), _sigterm_raised():
             before = read_trial(folder)
@@ -269,6 +269,10 @@ def _stages(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def _is_joblib_worker() -> bool:
+    return multiprocessing.current_process().name.startswith("LokyProcess")
+
+
 @contextmanager
 def _sigterm_raised() -> Iterator[None]:
     """Turn SIGTERM into SystemExit, so that a trial is stopped in good order; a launcher's own treatment is kept."""
@@ -282,5 +286,9 @@ def _sigterm_raised() -> Iterator[None]:
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except SystemExit as error:
+        if _is_joblib_worker():
+            os._exit(int(str(error)))  # joblib would catch it, and keep the worker
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
