@@ -9,15 +9,28 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as pipelines/stage.py does, before torch is loaded
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # tests side by side share the cores
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 
 FORKING = ("test_checkpoint.py", "test_watch.py", "test_processes.py")
 """They fork trainings off and come first: threads of autograd, which torch's exporter starts, outlive no fork."""
 
 
+LONG = ("pipeline", "test_selftest.py", "test_driver.py", "test_kills.py", "test_concurrency.py", "test_launchers.py")
+"""Files and folders that take minutes: early, so that none of them is what all wait for at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that fork before all others; the sort is stable, so the rest keep their order."""
-    items.sort(key=lambda item: item.path.name not in FORKING)
+    """Put the tests that fork before all others, then the long ones; what shares costly fixtures stays in one process.
+
+    The sort is stable, so the rest keep their order.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ("export", "pipeline") else item.path.as_posix()))
+    items.sort(key=lambda item: (item.path.name not in FORKING, not {item.path.name, item.path.parent.name} & {*LONG}))
 
 
 @pytest.fixture(scope="session")
