@@ -1,8 +1,8 @@
 """How far chance in the choice of pictures moves the headline numbers: 95 % intervals by bootstrap over pictures.
 
-Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13: as many pictures as there are, drawn
-with replacement, measured again, many times. Pictures are drawn, not boxes, because what is found in one picture belongs
-together.
+Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13: as many pictures as there are,
+drawn with replacement, measured again, many times. Pictures are drawn, not boxes, because what is found in one picture
+belongs together.
 
 A picture drawn twice is a picture whose detections and true boxes count twice. So nothing is matched again: only the
 cumulative sums of a ranking change, and of these only the places of right detections are looked at, because precision

@@ -6,11 +6,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psutil
 from hydra._internal.utils import get_args_parser
 from rich.console import Console
 
@@ -21,10 +20,11 @@ from reprolens.sweeps.leaderboard import leaderboard, render
 from reprolens.sweeps.locks import SweepBusyError, held
 from reprolens.sweeps.page import write_pages
 from reprolens.sweeps.plan import Plan, make_plan, write_plan
-from reprolens.sweeps.record import Status, read_sweep, read_trial, read_trials, trial_folder
+from reprolens.sweeps.record import CONFIG, Status, Trial, read_sweep, read_trials, trial_folder
+from reprolens.sweeps.search.sweeper import OptunaSweeper
 from reprolens.sweeps.stages import config_id
 from reprolens.sweeps.table import watching
-from reprolens.sweeps.trial import GRACE, REPRODUCE, Outcome, run_trial
+from reprolens.sweeps.trial import Outcome, run_trial
 
 QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null")
 """What Hydra would print and write is in the table and in the trial's own files."""
@@ -47,6 +47,7 @@ ENVIRONMENT = {
     "HYDRA_FULL_ERROR": "1",  # errors arrive here as they were raised, not as a traceback on the terminal
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray copies the whole repository to its workers under `uv run`
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a trial that keeps no GPU for itself may still see them
 }
 """How the libraries are to behave, where the user has not said otherwise."""
 
@@ -61,9 +62,10 @@ def drive(root: Path, arguments: Sequence[str], job: Callable[[], Any]) -> None:
     sweep.max_failure_rate allows; with 130 after Ctrl-C.
     """
     parser = get_args_parser()
+    parser.allow_abbrev = False
     parser.add_argument("--dry-run", action="store_true", help="Say what would be done, and stop")
     parser.add_argument("--debug", action="store_true", help="Show where an error was raised")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     to_hydra = [argument for argument in arguments if argument not in ("--dry-run", "--debug")]
     if options.help:
         print(HELP)
@@ -120,31 +122,40 @@ def one_trial(root: Path, sweep: Path, config: Config) -> Outcome:
 
 
 def _run(root: Path, plan: Plan, arguments: Sequence[str], job: Callable[[], Any]) -> None:
+    """Run a planned sweep. What came out is shown however it ended, unless it was interrupted."""
+    failure: Exception | None = None
     with ExitStack() as stack:
         try:
             stack.enter_context(held(plan.folder / ".lock"))
-            write_plan(plan)
+            write_plan(root, plan)
         except SweepBusyError as error:
             if not plan.search:
                 raise
+            OptunaSweeper.joins = True
             print(f"joins the search: {error}", flush=True)
         number = plan.sweep.trials[0] if plan.sweep.trials else 0
+        config = plan.folder / CONFIG
         folders = [f"hydra.sweep.dir={plan.folder}", f"hydra.run.dir={trial_folder(plan.folder, number)}"]
-        sys.argv[1:] = [*arguments, search_path(root), *QUIET, *folders, "hydra.sweep.subdir=${hydra.job.num}"]
-        stack.enter_context(watching(plan.folder))
-        job()
-    _conclude(plan)
+        settings = [*QUIET, search_path(config), *folders, "hydra.sweep.subdir=${hydra.job.num}"]
+        sys.argv[1:] = ["--config-path", str(config), *arguments, *settings]
+        with watching(plan.folder):
+            try:
+                job()
+            except Exception as error:
+                failure = error
+    _conclude(plan, failure)
 
 
-def _conclude(plan: Plan) -> None:
-    """Show what came out. Raises SweepError if too many trials failed, or the only one."""
+def _conclude(plan: Plan, failure: Exception | None) -> None:
+    """Show what came out, then raise `failure`; or SweepError if too many trials failed, or the only one."""
     Console().print(render(leaderboard(plan.folder)))
     print(f"{write_pages(plan.folder)} shows it; reprolens promote {plan.sweep.name}/N takes trial N", flush=True)
-    trials = [read_trial(trial_folder(plan.folder, number)) for number in read_sweep(plan.folder).trials]
-    failed = [trial for trial in trials if trial and trial.status == Status.failed]
-    if len(trials) == 1 and failed:
+    if failure:
+        raise failure
+    failed = [trial for trial in _planned(plan.folder) if trial.status == Status.failed]
+    if failed and plan.sweep.total == 1:
         raise SweepError(f"{plan.folder.name}: {failed[0].error}")
-    if failed and _too_many_failed(plan.folder, plan.config):
+    if _too_many_failed(plan.folder, plan.config):
         raise SweepError(
             f"{plan.folder.name}: {len(failed)} of {plan.sweep.total} trials failed, "
             f"the first with: {failed[0].error}; sweep.retry_failed=true runs them again"
@@ -157,7 +168,7 @@ def _interrupted(number: int, frame: object) -> None:
     joblib kills its workers and all below them when it hears of an interruption, so this comes before.
     """
     signal.signal(number, signal.default_int_handler)
-    running = [each for each in psutil.Process().children(recursive=True) if REPRODUCE in _command(each)]
+    running = [each for each in psutil.Process().children(recursive=True) if PROGRAM in _command(each)]
     for each in running:
         with suppress(psutil.NoSuchProcess):
             each.terminate()
@@ -172,7 +183,12 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _too_many_failed(sweep: Path, config: Config) -> bool:
-    plan = read_sweep(sweep)
-    failed = sum(trial.status == Status.failed for trial in read_trials(sweep) if trial.number in plan.trials)
-    return failed > config.sweep.max_failure_rate * plan.total
+def _planned(folder: Path) -> list[Trial]:
+    """Return the records of a sweep's trials; not those of values that a grid varies no more."""
+    plan, trials = read_sweep(folder), read_trials(folder)
+    return [trial for trial in trials if not plan.trials or trial.number in plan.trials]
+
+
+def _too_many_failed(folder: Path, config: Config) -> bool:
+    failed = sum(trial.status == Status.failed for trial in _planned(folder))
+    return failed > config.sweep.max_failure_rate * read_sweep(folder).total

@@ -78,7 +78,7 @@ def _costs(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _is_cached(cache: Path, cost: Mapping[str, Any]) -> bool:
-    objects: Iterable[str] = cost["objects"]
+    objects: Iterable[str] = cost.get("objects", ["unknown"])
     return all((cache / "files" / "md5" / name[:2] / name[2:]).exists() for name in objects)
 
 

@@ -1,7 +1,7 @@
 """A finished trial as a DVC experiment: a commit on the baseline, under the ref where `dvc exp` looks for it.
 
 DVC's own commands for this lose their locks when they run side by side. Git's plumbing needs none. DVC's layout of refs
-is not documented as an interface; tests/pipeline/test_sweep.py holds it to `dvc exp show`, `apply` and `gc`.
+is not documented as an interface; tests/sweeps/test_driver.py holds it to `dvc exp show`, `apply`, `branch` and `gc`.
 """
 
 from pathlib import Path

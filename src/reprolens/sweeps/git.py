@@ -115,9 +115,14 @@ def exists(root: Path, name: str) -> bool:
     return True
 
 
+def files_in(root: Path, tree: str, path: str) -> list[str]:
+    """Return the files of a tree below `path`, or `path` itself where it is a file."""
+    return git(root, "ls-tree", "-r", "-z", "--name-only", tree, "--", path).split("\0")[:-1]
+
+
 def has_all(root: Path, tree: str, source: str) -> bool:
     """Return whether a tree has all of a file or folder of the repository, so that a copy of the tree has it too."""
-    known = set(git(root, "ls-tree", "-r", "-z", "--name-only", tree, "--", source).split("\0"))
+    known = set(files_in(root, tree, source))
     files = [path for path in (root / source).rglob("*") if not path.is_dir()] or [root / source]
     return all(path.relative_to(root).as_posix() in known for path in files)
 

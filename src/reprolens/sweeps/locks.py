@@ -24,7 +24,7 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
     with path.open("a+") as file:  # lockf, because flock means nothing to some network file systems
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the system likes
             file.seek(0)
             owner = file.read().strip() or "another process"
             raise SweepBusyError(f"{path.parent}: {owner} is working on it; wait for it, or stop it") from None
@@ -41,6 +41,6 @@ def is_held(path: Path) -> bool:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):
         return True
     return False

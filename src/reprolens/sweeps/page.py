@@ -18,7 +18,7 @@ from reprolens.files import write_text
 from reprolens.sweeps.charts import curve_figures, parallel_coordinates, parameter_figures, pareto_figure, whisker
 from reprolens.sweeps.leaderboard import Leaderboard, leaderboard
 from reprolens.sweeps.record import Status, Trial, read_trials, trial_folder
-from reprolens.sweeps.results import read_history, read_list, read_object
+from reprolens.sweeps.results import REPORTS, read_history, read_list, read_object
 from reprolens.sweeps.seeds import Interval
 from reprolens.sweeps.wording import MISSING, shorten_names, write_duration, write_number, write_value
 
@@ -26,8 +26,6 @@ PLOTLY = "plotly.min.js"
 
 FILES = ("dvc.log", "params.yaml", "config.yaml", "dvc.lock", "export/README.md", "reports/history.csv")
 """What a trial's page links to, of what its workspace has."""
-
-REPORTS = ("evaluation", "export", "train", "dataset", "pretrain")
 
 _FEW_TRIALS = 20  # below, an importance is a hint only
 

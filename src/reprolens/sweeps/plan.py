@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,25 @@ from omegaconf import DictConfig
 from reprolens.config import Config
 from reprolens.config.compose import compose, search_path
 from reprolens.errors import ConfigError, SweepError, suggest
+from reprolens.files import atomic_folder
 from reprolens.progress import track
 from reprolens.sweeps.estimate import describe, estimate
-from reprolens.sweeps.git import Snapshot, take_snapshot
-from reprolens.sweeps.record import Status, Sweep, Trial, read_trials, write_sweep, write_trial
+from reprolens.sweeps.git import Snapshot, checkout, files_in, take_snapshot
+from reprolens.sweeps.record import (
+    CONFIG,
+    Status,
+    Sweep,
+    Trial,
+    read_trial,
+    read_trials,
+    trial_folder,
+    write_sweep,
+    write_trial,
+)
 from reprolens.sweeps.search.samplers import trial_count
 from reprolens.sweeps.search.space import menu, parse
 from reprolens.sweeps.search.sweeper import check
-from reprolens.sweeps.slots import side_by_side
+from reprolens.sweeps.slots import at_once
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
 from reprolens.sweeps.workspace import trial_config
 
@@ -45,18 +56,22 @@ MULTIRUN = Path("multirun")
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep that can start. `trials` are this start's; a search has none yet, it makes them as it goes."""
+    """A sweep that can start. `trials` are this start's; a search has none yet, it makes them as it goes.
+
+    `before` are the records that were there.
+    """
 
     folder: Path
     sweep: Sweep
     trials: tuple[Trial, ...]
+    before: tuple[Trial, ...]
     config: Config
     search: bool
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Space:
+class Combinations:
     """What a command line spans: the keys that vary, the overrides that do not, and combinations that are composed.
 
     Of a grid these are all `total` trials. Of a search they are points that together reach both ends of every key.
@@ -89,10 +104,13 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
     cache = _cache_folder(root)
     for place in (root, cache):
         _check_writable(place)
-    keys = [_keys(root, snapshot, each, name) for each in space.configs]
-    trials = () if search else tuple(_numbered(space, [joined(each) for each in keys], read_trials(folder)))
+    values = space.parameters or [{}] * len(space.configs)
+    pairs = zip(space.configs, values, strict=True)
+    keys = [_keys(root, snapshot, each, name, parameters) for each, parameters in pairs]
+    before = tuple(read_trials(folder))
+    trials = () if search else tuple(_numbered(space, [joined(each) for each in keys], before))
     total = space.total if search else len(trials)
-    workers = _workers(hydra) if multirun else 1
+    workers = min(at_once(hydra.sweeper, hydra.launcher), total) if multirun else 1
     sweep = Sweep(
         name=name,
         overrides=tuple(arguments),
@@ -103,6 +121,7 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
         tree=snapshot.tree,
         baseline=snapshot.baseline,
         cache=str(cache),
+        code=joined(keys[0]),
         started=time.time(),
     )
     expected = estimate(root, cache, keys, workers, total)
@@ -115,13 +134,20 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
         f"{(MULTIRUN / name).as_posix()}: {total} trials" + (f", {known} of them done before" if known else ""),
         *describe(expected, workers),
     )
-    return Plan(folder, sweep, trials, config, search, lines)
+    return Plan(folder, sweep, trials, before, config, search, lines)
 
 
-def write_plan(plan: Plan) -> None:
-    """Write the plan, and a record of each trial that has none or is to be run again, into the sweep's folder."""
+def write_plan(root: Path, plan: Plan) -> None:
+    """Write the plan into the sweep's folder: its configuration, and a record of each trial that is to be run.
+
+    A record that was written since the sweep was planned, by a worker that outlived its driver, stays.
+    """
+    before = {trial.number: trial for trial in plan.before}
     for trial in plan.trials:
-        write_trial(plan.folder, trial)
+        if read_trial(trial_folder(plan.folder, trial.number)) == before.get(trial.number):
+            write_trial(plan.folder, trial)
+    with atomic_folder(plan.folder / CONFIG) as folder:
+        checkout(root, plan.sweep.tree, folder, ["params.yaml", *files_in(root, plan.sweep.tree, "conf")])
     write_sweep(plan.folder, plan.sweep)
 
 
@@ -148,7 +174,7 @@ def is_search(hydra: DictConfig | HydraConf) -> bool:
     return str(hydra.sweeper["_target_"]).endswith(".OptunaSweeper")
 
 
-def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bool) -> Space:
+def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bool) -> Combinations:
     own = [argument for argument in arguments if not argument.lstrip("+~").startswith("hydra")]
     params = hydra.sweeper.get("params") or {}
     if multirun and is_search(hydra):
@@ -166,7 +192,7 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
     except HydraException as error:
         raise ConfigError(str(error)) from None
     combinations = [overrides for batch in batches for overrides in batch]
-    return Space(
+    return Combinations(
         varied=tuple(varied) if multirun else (),
         named=tuple(override.input_line or "" for key, override in given.items() if not multirun or key not in varied),
         configs=tuple(_composed(root, overrides) for overrides in track(combinations, "checking combinations")),
@@ -178,14 +204,15 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
     )
 
 
-def _search_space(root: Path, hydra: DictConfig, own: Sequence[str], params: Mapping[str, Any]) -> Space:
+def _search_space(root: Path, hydra: DictConfig, own: Sequence[str], params: Mapping[str, Any]) -> Combinations:
     space = parse(own, params, menu(root))
-    # A study cannot have other choices than it began with: other ones make another sweep.
+    # A study compares trials by what it varies: other choices, or other settings beside them, make another sweep.
+    base = _composed(root, space.fixed)
     choices = {key: getattr(dimension, "choices", None) for key, dimension in space.dimensions.items()}
-    return Space(
+    return Combinations(
         varied=tuple(space.dimensions),
-        named=("search", *space.fixed, *(f"{key}={values}" for key, values in choices.items() if values)),
-        configs=tuple(check(root, space)),
+        named=("a search", config_id(base), *(f"{key}={values}" for key, values in choices.items() if values)),
+        configs=(base, *check(root, space)),
         parameters=(),
         total=trial_count(hydra.sweeper.sampler, int(hydra.sweeper.n_trials), space.dimensions),
     )
@@ -213,7 +240,7 @@ def _key(override: Override) -> str:
     return str(override.get_key_element()).lstrip("+~")
 
 
-def _name(space: Space) -> str:
+def _name(space: Combinations) -> str:
     """Return a name that the same command has again, also after a value was added to what a grid varies."""
     unnamed = ("sweep.", "tracking", "hydra")
     rest = sorted(line for line in space.named if not line.lstrip("+~").startswith(unnamed))
@@ -222,10 +249,10 @@ def _name(space: Space) -> str:
     return re.sub(r"[^\w.+=-]", "_", "-".join([*words[:4], digest]))
 
 
-def _numbered(space: Space, codes: Sequence[str], before: Sequence[Trial]) -> Iterator[Trial]:
+def _numbered(space: Combinations, codes: Sequence[str], before: Sequence[Trial]) -> Iterator[Trial]:
     """Give each combination the number that it had before, else the next; two that compose to the same are one.
 
-    A trial that failed waits again if its sources have changed, which its code shows, or if it was killed.
+    What was done or failed before stays so while its code shows that nothing that decides it has changed.
     """
     known = {trial.id: trial for trial in before}
     number = max((trial.number for trial in before), default=-1) + 1
@@ -237,14 +264,13 @@ def _numbered(space: Space, codes: Sequence[str], before: Sequence[Trial]) -> It
         seen.add(identity)
         trial = known.get(identity) or Trial(number, identity, parameters)
         number += identity not in known
-        waits = trial.status in (Status.running, Status.pruned) or (
-            trial.status == Status.failed and (config.sweep.retry_failed or trial.code != code)
-        )
-        yield replace(trial, status=Status.waiting) if waits else trial
+        stays = trial.status in (Status.done, Status.failed) and trial.code == code
+        again = trial.status == Status.failed and config.sweep.retry_failed
+        yield trial if stays and not again else Trial(trial.number, identity, parameters)
 
 
-def _keys(root: Path, snapshot: Snapshot, config: Config, name: str) -> dict[str, str]:
-    own = trial_config(root, config, name)
+def _keys(root: Path, snapshot: Snapshot, config: Config, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    own = trial_config(root, config, name, parameters)
     return stage_keys(root, snapshot.tree, own, read_stages(root, snapshot.tree, own))
 
 
@@ -255,12 +281,6 @@ def _check_installed(target: str) -> None:
         extra = "slurm" if "submitit" in package else "ray" if "ray" in package else None
         install = f"pip install 'reprolens[{extra}]'" if extra else "install its package"
         raise SweepError(f"hydra/launcher: {package} is not installed; {install}")
-
-
-def _workers(hydra: DictConfig) -> int:
-    """Return how many trials run at a time, as far as the sweeper or the launcher says."""
-    asked = hydra.sweeper.get("workers") or hydra.launcher.get("array_parallelism")
-    return int(asked) if asked else side_by_side(hydra.launcher)
 
 
 def _cache_folder(root: Path) -> Path:

@@ -25,6 +25,8 @@ from reprolens.sweeps.record import Status, Trial, read_sweep, read_trial, read_
 from reprolens.sweeps.workspace import dvc_environment
 
 PARAMS = "params.yaml"
+SHOWN = (("tracking",), ("tracking", "group"), ("tracking", "name"))
+"""The keys of tracking that a promoted trial keeps."""
 
 
 def promote(root: Path, name: str, force: bool = False) -> str:
@@ -41,6 +43,8 @@ def promote(root: Path, name: str, force: bool = False) -> str:
         raise SweepError(f"{name}: the trial is {trial.status}, so it has no results to promote")
     if not force and git(root, "status", "--porcelain", "--", PARAMS).strip():
         raise SweepError(f"{PARAMS}: has changes that are not committed; commit them, or add --force to lose them")
+    if missing := [file for file in RECORDED if not (folder / file).is_file()]:
+        raise SweepError(f"{folder / missing[0]}: not found; start the sweep again to bring the trial back")
     text = _menu_with(root, folder, trial)
     with _restored_on_failure([root / file for file in RECORDED]):
         for file in RECORDED:
@@ -139,11 +143,11 @@ def _differences(
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the keys, from the outermost, at which `wanted` has another value.
 
-    Not of what decides no result, but for the group, so that the trial's run stays where the dashboard has it.
+    Not of what decides no result, but for group and name, so that the trial's run stays what the dashboard has.
     """
     for name, value in wanted.items():
         keys = (*above, name)
-        decides = keys[0] not in ("sweep", "tracking") or keys in (("tracking",), ("tracking", "group"))
+        decides = keys[0] not in ("sweep", "tracking") or keys in SHOWN
         if now.get(name) == value or not decides:
             continue
         if isinstance(value, Mapping) and isinstance(now.get(name), Mapping):

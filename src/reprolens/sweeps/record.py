@@ -14,6 +14,9 @@ from typing import Any
 from reprolens.errors import SweepError
 from reprolens.files import write_json
 
+CONFIG = ".config"
+"""Where a sweep keeps params.yaml and conf/ as they were when it started; later trials are composed from there."""
+
 
 class Status(StrEnum):
     """How far a trial is. A trial whose process was killed stays `running`, until the next start takes it up."""
@@ -57,10 +60,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the driver plans. `trials` are the numbers of this start's trials; a search adds to them as it goes.
+    """What the driver plans. `trials` are the numbers of this start's trials; a search has none, its study knows them.
 
     `overrides` is the command line, `total` the number of trials there will be, `tree` the Git tree of the sources that
-    every trial runs, `baseline` the commit on which the experiments are recorded, `cache` the repository's DVC cache.
+    every trial runs, `baseline` the commit on which the experiments are recorded, `cache` the repository's DVC cache,
+    `code` the key of all that decides the first trial, or a search's settings beside what it varies.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Sweep:
     tree: str
     baseline: str
     cache: str
+    code: str
     started: float
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,7 @@ from dvc.repo import Repo
 from reprolens.files import write_json
 from reprolens.parent import die_with_parent
 from reprolens.sweeps.locks import held, is_held
-
-DONE = Path(".dvc/tmp/stages.json")
-"""What was brought up to date in this workspace, written after every stage."""
-
-
-STOPPED = 128 + signal.SIGTERM
-"""The exit status after SIGTERM: the trial has not failed, the next start goes on with it."""
+from reprolens.sweeps.process import DONE, RUNNING, STOPPED, Order
 
 _stopped: list[int] = []  # the signal that came
 
@@ -45,19 +40,6 @@ class Cost:
     objects: list[str]
 
 
-@dataclass(frozen=True)
-class Order:
-    """What is to be reproduced: the stages with their keys, in order.
-
-    `results` is the folder where locks lie, and what each key cost. `cores` are the CPUs that may be used, None: all.
-    """
-
-    keys: dict[str, str]
-    results: str
-    parent: int
-    cores: list[int] | None = None
-
-
 def main() -> int:
     """Reproduce the stages of the order on standard input; return an exit status."""
     order = Order(**json.load(sys.stdin))
@@ -68,7 +50,8 @@ def main() -> int:
         os.sched_setaffinity(0, order.cores)
     set_up_logging(logging.INFO)
     try:
-        reproduce(order)
+        with held(RUNNING, wait=True):
+            reproduce(order)
     except (DvcException, OSError) as error:
         if _stopped:
             return STOPPED
@@ -114,7 +97,8 @@ def _stop(number: int, frame: object) -> None:
     _stopped.append(number)
     stages = _below_shells(psutil.Process())
     for stage in stages:
-        stage.terminate()
+        with suppress(psutil.NoSuchProcess):
+            stage.terminate()
     if not stages:
         raise SystemExit(STOPPED)
 

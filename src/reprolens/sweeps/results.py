@@ -6,6 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+REPORTS = ("evaluation", "export", "train", "dataset", "pretrain")
+"""The reports in which an objective is looked up, in this order."""
+
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return a report's JSON object, empty where the file is missing, damaged or half there."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from reprolens.errors import SweepError
+from reprolens.errors import ConfigError, SweepError
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """The variables by which the arithmetic libraries are told how many threads to start."""
@@ -84,6 +84,18 @@ def side_by_side(launcher: Mapping[str, Any]) -> int:
     remote = launcher["ray"].get("remote") or {} if "ray" in launcher else {}
     needed = launcher.get("cpus_per_task") or remote.get("num_cpus")
     return max(1, int(cores / needed)) if needed else 1
+
+
+def at_once(sweeper: Mapping[str, Any], launcher: Mapping[str, Any]) -> int:
+    """Return how many trials run at a time: as a search's `workers` asks, else as the launcher takes them.
+
+    Raises ConfigError where more are asked than the launcher can run.
+    """
+    most = int(launcher.get("array_parallelism") or side_by_side(launcher))
+    workers = sweeper.get("workers")
+    if workers and int(workers) > 1 and str(launcher.get("_target_")).endswith(".BasicLauncher"):
+        raise ConfigError("hydra.sweeper.workers: hydra/launcher=basic runs one trial at a time; take joblib")
+    return int(workers) if workers else most
 
 
 def usable_cores() -> list[int]:

@@ -132,12 +132,21 @@ def _listing(path: Path) -> list[tuple[str, int, int]]:
     if not path.is_dir():
         return [(str(path), path.stat().st_size, path.stat().st_mtime_ns)] if path.exists() else []
     entries = []
-    for folder, folders, files in os.walk(path):
-        folders.sort()
+    seen = set[str]()  # folders that links have led to, which may lead in a circle
+    for folder, folders, files in os.walk(path, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if _once(Path(folder) / name, seen)]
         for name in sorted(files):
-            status = (Path(folder) / name).lstat()
-            entries.append((os.path.relpath(Path(folder) / name, path), status.st_size, status.st_mtime_ns))
+            file = Path(folder) / name
+            status = file.stat() if file.exists() else file.lstat()
+            entries.append((os.path.relpath(file, path), status.st_size, status.st_mtime_ns))
     return entries
+
+
+def _once(folder: Path, seen: set[str]) -> bool:
+    real = str(folder.resolve())
+    fresh = real not in seen
+    seen.add(real)
+    return fresh
 
 
 def _digest(value: Any) -> str:

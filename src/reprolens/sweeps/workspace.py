@@ -6,9 +6,11 @@ A plain copy, not a Git worktree: DVC's experiments would collide on the refs th
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,31 +29,34 @@ SCRATCH = (".dvc/tmp/site", "data/.voc.index")
 
 
 def make_workspace(
-    root: Path, workspace: Path, snapshot: Snapshot, config: Config, cache: str, checkpoints: str
+    root: Path, workspace: Path, snapshot: Snapshot, config: Config, cache: str, checkpoints: Path
 ) -> None:
     """Fill `workspace` with what a reproduction of `config` needs, or bring one of an earlier start up to date.
 
-    `cache` is the repository's DVC cache, `checkpoints` names the folder in `root`/.checkpoints that a training here
-    uses: the same one wherever the same training is gone on with. The Weights & Biases folder is the repository's, so
-    that one folder has all trials' runs.
+    `cache` is the repository's DVC cache, `checkpoints` the folder that a training here uses: the same one wherever the
+    same training is gone on with. The Weights & Biases folder is the repository's, so that one has all trials' runs.
     """
     mark = workspace / ".dvc" / "tmp" / "snapshot"
-    old = mark.read_text(encoding="utf-8") if mark.is_file() else None
-    if old != snapshot.tree:
-        newer, gone = changes(root, old if old and exists(root, old) else None, snapshot.tree)
+    old = mark.read_text(encoding="utf-8") if mark.is_file() else ""
+    if old != f"{snapshot.tree} {snapshot.baseline}":
+        tree = old.partition(" ")[0]
+        newer, gone = changes(root, tree if tree and exists(root, tree) else None, snapshot.tree)
         for name in gone:
             _remove(workspace, name)
-        own = [name for name in OWN if (workspace / name).exists()]
-        checkout(root, snapshot.tree, workspace, [name for name in newer if name not in own])
+        kept = [name for name in OWN if (workspace / name).exists()]
+        names = [name for name in newer if name not in kept and not _linked_parent(workspace, name)]
+        checkout(root, snapshot.tree, workspace, names)
+        if not kept:  # its own are not there yet, and the repository's are of another experiment
+            (workspace / "dvc.lock").unlink(missing_ok=True)
         write_patch(root, snapshot, workspace / "changes.patch")
-        write_text(mark, snapshot.tree)
-    for source in (config.data.path, config.pretrain.path if isinstance(config.pretrain, FileWeights) else None):
-        if source and not Path(source).is_absolute() and not has_all(root, snapshot.tree, source):
-            _link(workspace / source, root / source)
-    (root / "wandb").mkdir(exist_ok=True)
-    _link(workspace / "wandb", root / "wandb")
-    (root / ".checkpoints" / checkpoints).mkdir(parents=True, exist_ok=True)
-    _link(workspace / ".checkpoints", root / ".checkpoints" / checkpoints)
+        write_text(mark, f"{snapshot.tree} {snapshot.baseline}")
+    sources = [config.data.path, *([config.pretrain.path] if isinstance(config.pretrain, FileWeights) else [])]
+    for source in sorted(map(os.path.normpath, sources)):
+        if not Path(source).is_absolute() and not has_all(root, snapshot.tree, source):
+            _link_source(root, workspace, source)
+    for place, target in (("wandb", root / "wandb"), (".checkpoints", checkpoints)):
+        target.mkdir(parents=True, exist_ok=True)
+        _link(workspace / place, target)
     settings = {
         "core": {"no_scm": "true", "site_cache_dir": f'"{(workspace / SCRATCH[0]).resolve()}"'},
         "cache": {"dir": f'"{cache}"', "type": "reflink,hardlink,symlink,copy"},
@@ -87,18 +92,26 @@ def is_whole(workspace: Path, cache: Path) -> bool:
     return kept and all((workspace / path).exists() for path in outputs)
 
 
-def trial_config(root: Path, config: Config, group: str) -> Config:
+def trial_config(root: Path, config: Config, group: str, parameters: Mapping[str, Any]) -> Config:
     """Return the configuration as it holds in a workspace.
 
-    Sources outside of the repository are there by their absolute paths, the runs' group is the sweep's name, and of the
-    sweep itself there is only what a trial returns: a knob of how it is run must not make its trials others.
+    Sources outside of the repository are there by their absolute paths, the runs' group is the sweep's name, a run's
+    own name tells its parameters, and of the sweep itself there is only what a trial returns: a knob of how it is run
+    must not make its trials others.
     """
     data, pretrain = replace(config.data, path=_absolute(root, config.data.path)), config.pretrain
     if isinstance(pretrain, FileWeights):
         pretrain = replace(pretrain, path=_absolute(root, pretrain.path))
-    tracking = replace(config.tracking, group=config.tracking.group or group)
+    words = [config.model.name, Path(config.data.path).name, *(_word(*item) for item in parameters.items())]
+    name = config.tracking.name or "-".join(dict.fromkeys(words))[:128]
+    tracking = replace(config.tracking, group=config.tracking.group or group, name=name)
     sweep = replace(config.sweep, name=None, max_failure_rate=1.0, retry_failed=False)
     return replace(config, data=data, pretrain=pretrain, tracking=tracking, sweep=sweep)
+
+
+def _word(key: str, value: Any) -> str:
+    """Return a parameter in a run's name: lr0.001, but a choice by its name alone."""
+    return str(value) if isinstance(value, str) else f"{key.rpartition('.')[2]}{value}"
 
 
 def _absolute(root: Path, path: str) -> str:
@@ -107,8 +120,23 @@ def _absolute(root: Path, path: str) -> str:
     return path if Path(inside).is_absolute() or not inside.startswith("..") else str((root / path).resolve())
 
 
+def _linked_parent(workspace: Path, name: str) -> Path | None:
+    """Return the outermost folder above `name` in a workspace that is a symbolic link. What is below is not ours."""
+    folders = [workspace / folder for folder in reversed(Path(name).parents[:-1])]
+    return next((folder for folder in folders if folder.is_symlink()), None)
+
+
+def _link_source(root: Path, workspace: Path, source: str) -> None:
+    """Let a workspace have a source of the repository that Git does not have, or not whole."""
+    link = _linked_parent(workspace, source)
+    if link is None:
+        _link(workspace / source, root / source)
+    elif not (workspace / source).exists():  # a relative link of the repository's, which leads elsewhere from here
+        _link(link, root / link.relative_to(workspace))
+
+
 def _link(place: Path, target: Path) -> None:
-    """Make `place` a symbolic link to `target`, whatever was there."""
+    """Make `place` a symbolic link to `target`, in place of another link or of a copy."""
     if place.is_symlink() and place.readlink() == target:
         return
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +148,8 @@ def _link(place: Path, target: Path) -> None:
 
 def _remove(workspace: Path, name: str) -> None:
     """Remove a file, and the folders that it leaves empty: a file may come in their place."""
+    if _linked_parent(workspace, name):
+        return
     path = workspace / name
     with suppress(OSError):
         path.unlink()

@@ -48,7 +48,12 @@ def retract_failure(root: Path) -> None:
 
 def _write(root: Path, config: Config, error: str, mode: Mode) -> None:
     rows = _history(root / "reports" / "history.csv")
-    with session(), suppress(_FailedError), finished(open_run(root, config, identify(root, config), mode)) as run:
+    identity = identify(root, config, finished=False)
+    with (
+        session(),
+        suppress(_FailedError),
+        finished(open_run(root, config, identity, mode)) as run,
+    ):
         if mode == Mode.offline:
             write_json(root / MARK, {"folder": stage_artifacts_in(run).name})
         define_metrics(run, tuple(dict.fromkeys(column for row in rows for column in row)))

@@ -32,10 +32,13 @@ class Identity:
     hashes: Mapping[str, str]
 
 
-def identify(root: Path, config: Config) -> Identity:
-    """Return the identity of the experiment in `root`. Raises TrackingError if dvc.lock is there but damaged."""
+def identify(root: Path, config: Config, finished: bool = True) -> Identity:
+    """Return the identity of the experiment in `root`. Raises TrackingError if dvc.lock is there but damaged.
+
+    One that is not finished has no results, so no hashes: what its dvc.lock names are another one's.
+    """
     composed = json.loads(json.dumps(dataclasses.asdict(config)))  # plain dicts, lists, texts and numbers
-    hashes = dvc_hashes(root / "dvc.lock")
+    hashes = dvc_hashes(root / "dvc.lock") if finished else {}
     revision = git_revision(root)
     data = Path(config.data.path).name or config.data.format
     return Identity(
@@ -48,8 +51,12 @@ def identify(root: Path, config: Config) -> Identity:
 
 
 def run_id(composed: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
-    """Return the same 16 hexadecimal digits for the same experiment: configuration but for tracking, data, model."""
+    """Return the same 16 hexadecimal digits for the same experiment: configuration, data, model, group.
+
+    Of tracking only the group counts: two sweeps that share a combination have a run of it each.
+    """
     experiment = {
+        "group": composed["tracking"]["group"],
         "config": {key: value for key, value in composed.items() if key != "tracking"},
         "data": hashes.get("data"),
         "model": hashes.get("model"),

@@ -15,7 +15,8 @@ class Settings:
     """A search. `metrics` and `directions` are sweep.metric and sweep.direction.
 
     `storage` is a URL that Optuna knows, None for a journal file in the sweep's folder. `max_epochs` is the longest
-    training of any trial. `max_failures` is the number of failed trials with which the search still goes on.
+    training of any trial. `max_failures` is the number of failed trials with which the search still goes on. `code` is
+    the key of all that decides its trials beside what it varies.
     """
 
     space: Space
@@ -30,6 +31,7 @@ class Settings:
     storage: str | None
     max_epochs: int
     max_failures: float
+    code: str
 
 
 def write_settings(sweep: Path, settings: Settings) -> None:

@@ -89,6 +89,11 @@ def _check(study: "Study", sweep: Path, settings: Settings) -> None:
             study.set_user_attr("folder", str(sweep))
         elif folder != str(sweep):
             raise SweepError(f"{name}: is searched in {folder}; go on there, or give hydra.sweeper.study_name another")
+    code = study.user_attrs.get("code")
+    if code is None:
+        study.set_user_attr("code", settings.code)
+    elif code != settings.code:
+        raise SweepError(f"{name}: was searched with other sources, data or settings; {advice}: sweep.name=...")
     _check_space(study, settings.space.dimensions, f"{name}: {{}}; {advice}")
 
 

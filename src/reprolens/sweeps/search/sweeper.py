@@ -4,7 +4,6 @@
 waits for the slowest of every batch; here a job of Hydra is a worker, so that every launcher works as it is.
 """
 
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,10 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from reprolens.config import Config
 from reprolens.errors import ConfigError, ReprolensError
+from reprolens.sweeps.record import read_sweep
 from reprolens.sweeps.search.samplers import Pruning, check_pruner, check_sampler, trial_count
 from reprolens.sweeps.search.settings import Settings, write_settings
 from reprolens.sweeps.search.space import Space, menu, parse
 from reprolens.sweeps.search.worker import composed, exclusive, retry
+from reprolens.sweeps.slots import at_once
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -40,6 +41,9 @@ def register() -> None:
 
 class OptunaSweeper(Sweeper):
     """The keys of conf/hydra/sweeper/optuna.yaml, which says what each means."""
+
+    joins = False
+    """Whether another driver runs this search: then its settings stand, and workers are all that is added."""
 
     def __init__(
         self,
@@ -71,15 +75,16 @@ class OptunaSweeper(Sweeper):
         try:
             root, sweep = _root(self._config), _sweep_folder(self._config)
             settings, configs = self._plan(root, sweep, arguments)
-            sweep.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(self._config, sweep / "multirun.yaml")
-            _prepare(sweep, settings, every=configs[0].sweep.retry_failed)
+            if not self.joins:
+                sweep.mkdir(parents=True, exist_ok=True)
+                OmegaConf.save(self._config, sweep / "multirun.yaml")
+                _prepare(sweep, settings, every=configs[0].sweep.retry_failed)
         except ReprolensError as error:  # here, because Hydra would make a traceback of it
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         # A worker has a folder of its own: the numbers in the sweep's folder are the trials'.
         job = [*settings.space.fixed, "hydra.sweep.subdir=.workers/${hydra.job.num}"]
-        jobs = [job] * min(self._count(), settings.n_trials)
+        jobs = [job] * min(self._at_once(), settings.n_trials)
         results = self._launcher.launch(jobs, initial_job_idx=0)
         for result in results:
             _ = result.return_value  # raises what the worker raised
@@ -108,19 +113,17 @@ class OptunaSweeper(Sweeper):
                 pruner=self._pruner,
                 pruning=self._pruning,
                 study_name=self._study_name or settings.name or sweep.name,
-                storage=_absolute(self._storage, root),
+                storage=_absolute(self._storage, Path(self._config.hydra.runtime.cwd)),
                 max_epochs=max_epochs,
                 max_failures=settings.max_failure_rate * n_trials,
+                code=_code(sweep),
             ),
             configs,
         )
 
-    def _count(self) -> int:
-        """Return the number of workers: as asked, else as many as the launcher runs at once, as far as it says."""
-        if self._workers is not None:
-            return int(self._workers)
-        jobs = OmegaConf.select(self._config, "hydra.launcher.n_jobs") or 1
-        return int(jobs) if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + int(jobs))  # joblib's -1: every core
+    def _at_once(self) -> int:
+        hydra = self._config.hydra
+        return at_once({"workers": self._workers}, hydra.launcher)
 
 
 def corners(space: Space) -> list[tuple[str, ...]]:
@@ -158,6 +161,11 @@ def _prepare(sweep: Path, settings: Settings, *, every: bool) -> None:
         study = open_study(sweep, settings)
         write_settings(sweep, settings)
         retry(study, sweep, every)
+
+
+def _code(sweep: Path) -> str:
+    """Return what the driver's plan says of the sources; empty where this runs without a driver."""
+    return read_sweep(sweep).code if (sweep / "sweep.json").is_file() else ""
 
 
 def _root(config: DictConfig) -> Path:

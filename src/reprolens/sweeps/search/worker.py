@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from reprolens.config import Config
 from reprolens.errors import ConfigError, SweepError, suggest
 from reprolens.sweeps.locks import SweepBusyError, held, is_held
-from reprolens.sweeps.record import Status, Trial, read_trials, trial_folder, write_trial
+from reprolens.sweeps.record import CONFIG, Status, Trial, read_trials, trial_folder, write_trial
 from reprolens.sweeps.search.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _run(root: Path, sweep: Path, settings: Settings, study: "Study", claim: Cla
     parameters = settings.space.parameters(values)
     overrides = settings.space.overrides(values)
     try:
-        config = composed(root, overrides)
+        config = composed(sweep / CONFIG if (sweep / CONFIG).is_dir() else root, overrides)
     except ConfigError as error:
         _write_failure(sweep, claim.number, overrides, parameters, str(error))
         with storage_errors(sweep):
