@@ -90,6 +90,38 @@ def test_kill_of_any_process_leaves_nothing_alive_and_the_same_command_goes_on(
     assert project.executed(since)["train"] == unfinished
 
 
+def test_start_at_once_after_a_kill_waits_for_what_is_still_saving(shared_project: Any) -> None:
+    project, since = shared_project, shared_project.mark()
+    command = ["-m", "sweep.name=at-once", f"trainer.max_epochs={EPOCHS}", "optimizer.weight_decay=0.81"]
+    process = project.start(*command, **SLOW)
+    killed = training(project, since)
+    process.kill()
+    process.wait(30)
+    since = project.mark()
+    project.finish(*command, **SLOW)
+    check_it_went_on(project, "at-once", since, killed)
+
+
+def test_edit_while_a_sweep_runs_changes_none_of_its_trials(shared_project: Any) -> None:
+    project, since = shared_project, shared_project.mark()
+    params = project.root / "params.yaml"
+    before = params.read_text()
+    process = project.start(
+        "-m", "sweep.name=edited", "optimizer.weight_decay=0.91,0.92", "trainer.max_epochs=2", **SLOW
+    )
+    training(project, since)
+    try:
+        params.write_text(before.replace("\nseed: 1\n", "\nseed: 7\n"))
+        assert params.read_text() != before
+        output, errors = process.communicate(timeout=120)
+    finally:
+        params.write_text(before)
+    assert process.returncode == 0, output + errors
+    assert project.statuses("edited") == ["done", "done"]
+    composed = [(project.root / "multirun" / "edited" / n / "config.yaml").read_text() for n in ("0", "1")]
+    assert all("seed: 1\n" in text for text in composed)
+
+
 @pytest.mark.parametrize(
     ("name", "number", "launcher", "statuses"),
     [

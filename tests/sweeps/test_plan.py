@@ -16,7 +16,8 @@ from reprolens.errors import ConfigError, ReprolensError
 from reprolens.sweeps.estimate import results_folder
 from reprolens.sweeps.plan import Plan, hydra_part, is_search, make_plan, write_plan
 from reprolens.sweeps.record import Status, read_sweep, read_trials, write_trial
-from reprolens.sweeps.stages import config_id
+from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
+from reprolens.sweeps.workspace import trial_config
 
 GRID = ("optimizer.lr=1e-3,3e-3", "trainer.max_epochs=2")
 OPTUNA = "hydra/sweeper=optuna"
@@ -59,7 +60,7 @@ def test_plan_has_each_combination_as_hydra_orders_them(plan: Callable[..., Plan
 
 def test_planning_runs_nothing_and_writes_nothing_a_user_sees(plan: Callable[..., Plan], clone: Path) -> None:
     made = plan(*GRID)
-    assert list((clone / "multirun").iterdir()) == []
+    assert not (clone / "multirun").exists()
     assert git(clone, "status", "--porcelain") == ""
     assert git(clone, "for-each-ref", "refs/exps") == ""
     assert made.lines[0] == f"multirun/{made.sweep.name}: 2 trials"
@@ -103,19 +104,22 @@ def test_search_has_as_many_trials_as_it_is_given_and_none_of_them_yet(plan: Cal
 def test_next_start_keeps_numbers_and_takes_up_what_is_not_done(fresh_clone: Path, tmp_path: Path) -> None:
     root = new_clone(fresh_clone, tmp_path / "clone")
     first = make_plan(root, ["optimizer.lr=1e-3,2e-3,3e-3,4e-3,5e-3", "sweep.name=mine"], multirun=True)
-    write_plan(first)
+    write_plan(root, first)
     folder = root / "multirun" / "mine"
     assert read_trials(folder) == list(first.trials)
     assert read_sweep(folder) == first.sweep
     stand: list[dict[str, Any]] = [
-        {"status": Status.done, "values": (0.5,), "code": "a"},
-        {"status": Status.running, "code": "a"},
-        {"status": Status.failed, "code": "a"},
+        {"status": Status.done, "values": (0.5,)},
+        {"status": Status.done, "values": (0.5,), "code": "of other sources"},
+        {"status": Status.failed},
         {"status": Status.failed, "code": None},  # a process of it was killed
-        {"status": Status.pruned, "code": "a"},
+        {"status": Status.running},
     ]
     for trial, changes in zip(first.trials, stand, strict=True):
-        write_trial(folder, replace(trial, **changes))
+        own = compose(root, [f"optimizer.lr={trial.parameters['optimizer.lr']}", "sweep.name=mine"])
+        own = trial_config(root, own, "mine", trial.parameters)
+        code = joined(stage_keys(root, first.sweep.tree, own, read_stages(root, first.sweep.tree, own)))
+        write_trial(folder, replace(trial, **{"code": code, **changes}))
     second = make_plan(root, ["optimizer.lr=9e-3,5e-3,4e-3,3e-3,2e-3,1e-3", "sweep.name=mine"], multirun=True)
     numbers = {trial.parameters["optimizer.lr"]: trial.number for trial in second.trials}
     assert numbers == {1e-3: 0, 2e-3: 1, 3e-3: 2, 4e-3: 3, 5e-3: 4, 9e-3: 5}

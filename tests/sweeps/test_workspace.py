@@ -68,7 +68,7 @@ def make(root: Path) -> Make:
     def update(config: Config = CONFIG, checkpoints: str = "key", number: int = 0) -> Path:
         workspace = root / "multirun" / "s" / str(number)
         snapshot = take_snapshot(root, [config.data.path])
-        make_workspace(root, workspace, snapshot, config, str(root / ".dvc/cache"), checkpoints)
+        make_workspace(root, workspace, snapshot, config, str(root / ".dvc/cache"), root / ".checkpoints" / checkpoints)
         return workspace
 
     return update
@@ -85,8 +85,8 @@ def test_new_workspace_has_the_files_of_the_snapshot_its_own_params_and_no_more(
     (root / "picture.jpg").write_text("ignored\n")
     expected = names(root) - {"picture.jpg"}
     workspace = make()
-    assert names(workspace) == expected | ADDED | {"wandb", ".checkpoints"}
-    for name in expected - {"params.yaml"}:
+    assert names(workspace) == (expected | ADDED | {"wandb", ".checkpoints"}) - {"dvc.lock"}
+    for name in expected - {"dvc.lock", "params.yaml"}:
         assert (workspace / name).read_bytes() == (root / name).read_bytes()
     assert (workspace / "params.yaml").read_text() == to_yaml(CONFIG)
 
@@ -94,7 +94,8 @@ def test_new_workspace_has_the_files_of_the_snapshot_its_own_params_and_no_more(
 def test_dvc_in_a_workspace_uses_the_repositorys_cache_and_no_git(tmp_path: Path) -> None:
     root = make_root(tmp_path / "a repo, of #1 [größer]")
     workspace = root / "multirun" / "s" / "0"
-    make_workspace(root, workspace, take_snapshot(root), CONFIG, str(root / ".dvc" / "cache"), "key")
+    cache, checkpoints = str(root / ".dvc" / "cache"), root / ".checkpoints" / "key"
+    make_workspace(root, workspace, take_snapshot(root), CONFIG, cache, checkpoints)
     script = (
         "from dvc.repo import Repo; repo = Repo(); "
         "config = repo.config; "
@@ -114,7 +115,7 @@ def test_update_brings_changed_and_new_sources_and_removes_those_that_are_gone(r
     (root / "src" / "new folder" / "größer.py").write_text("new\n")
     assert make() == workspace
     expected = {name for name in names(root) if not name.startswith("multirun/")}
-    assert names(workspace) == expected | ADDED | {"wandb", ".checkpoints"}
+    assert names(workspace) == (expected | ADDED | {"wandb", ".checkpoints"}) - {"dvc.lock"}
     assert (workspace / "src" / "edited.py").read_text() == "edited\n"
     assert "edited.py" in (workspace / "changes.patch").read_text()
 
@@ -286,22 +287,68 @@ def test_git_sees_nothing_of_a_workspace(root: Path, make: Make) -> None:
 )
 def test_sources_in_the_repository_keep_their_path_and_others_are_absolute(root: Path, path: str, there: str) -> None:
     config = replace(with_data(path), pretrain=FileWeights("file", path))
-    own = trial_config(root, config, "sweep")
+    own = trial_config(root, config, "sweep", {})
     assert isinstance(own.pretrain, FileWeights)
     assert own.data.path == own.pretrain.path == there.format(above=root.parent)
-    assert trial_config(root, own, "sweep") == own
+    assert trial_config(root, own, "sweep", {}) == own
+
+
+def test_name_of_a_run_tells_what_its_trial_varies_unless_the_user_gives_one(root: Path) -> None:
+    varied = {"optimizer.lr": 1e-3, "augment": "light"}
+    assert trial_config(root, CONFIG, "s", varied).tracking.name == f"{CONFIG.model.name}-digits-lr0.001-light"
+    named = replace(CONFIG, tracking=replace(CONFIG.tracking, name="mine"))
+    assert trial_config(root, named, "s", varied).tracking.name == "mine"
+
+
+def test_link_of_the_repository_to_the_data_is_never_followed_into(root: Path, make: Make, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "coco").mkdir(parents=True)
+    (disk / "coco" / "picture.png").write_text("mine")
+    (root / "datasets").symlink_to(disk)
+    config = replace(CONFIG, data=replace(CONFIG.data, path="datasets/coco"))
+    workspace = make(config)
+    assert (workspace / "datasets" / "coco" / "picture.png").read_text() == "mine"
+    (root / "datasets").unlink()
+    (root / "datasets").symlink_to("../disk")  # leads elsewhere from a workspace
+    assert (make(config) / "datasets" / "coco" / "picture.png").read_text() == "mine"
+    assert [path.name for path in (disk / "coco").iterdir()] == ["picture.png"]
+    assert not (disk / "coco").is_symlink()
+
+
+def test_weights_inside_the_linked_data_are_left_where_they_are(root: Path, make: Make) -> None:
+    (root / "data" / "ignored").mkdir(parents=True, exist_ok=True)
+    (root / "data" / "ignored" / "w.pt").write_bytes(b"mine")
+    weights = FileWeights(source="file", path="data/ignored/w.pt")
+    config = replace(CONFIG, data=replace(CONFIG.data, path="data/ignored"), pretrain=weights)
+    for _ in range(2):
+        assert (make(config) / "data" / "ignored" / "w.pt").read_bytes() == b"mine"
+    assert not (root / "data" / "ignored" / "w.pt").is_symlink()
+
+
+def test_file_that_git_forgets_stays_in_the_linked_data(root: Path, make: Make) -> None:
+    data = root / "data" / "raw"
+    data.mkdir(parents=True)
+    (data / "labels.csv").write_text("mine")
+    (data / "picture.jpg").write_text("ignored")
+    git(root, "add", "data/raw/labels.csv")
+    config = replace(CONFIG, data=replace(CONFIG.data, path="data/raw"))
+    make(config)
+    git(root, "rm", "-q", "--cached", "data/raw/labels.csv")
+    (root / ".git" / "info" / "exclude").write_text("labels.csv\n")
+    make(config)
+    assert (data / "labels.csv").read_text() == "mine"
 
 
 def test_runs_are_grouped_by_the_sweep_unless_the_user_says_otherwise(root: Path) -> None:
-    assert trial_config(root, CONFIG, "a sweep").tracking.group == "a sweep"
+    assert trial_config(root, CONFIG, "a sweep", {}).tracking.group == "a sweep"
     grouped = replace(CONFIG, tracking=replace(CONFIG.tracking, group="mine"))
-    assert trial_config(root, grouped, "a sweep").tracking.group == "mine"
+    assert trial_config(root, grouped, "a sweep", {}).tracking.group == "mine"
 
 
 @pytest.mark.parametrize("change", [{"name": "other"}, {"max_failure_rate": 0.1}, {"retry_failed": True}])
 def test_how_a_sweep_is_run_makes_no_other_trial(root: Path, change: dict[str, Any]) -> None:
     other = replace(CONFIG, sweep=replace(CONFIG.sweep, **change))
-    assert trial_config(root, other, "s") == trial_config(root, CONFIG, "s")
+    assert trial_config(root, other, "s", {}) == trial_config(root, CONFIG, "s", {})
 
 
 def test_params_of_a_workspace_compose_to_the_trial(root: Path, make: Make, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from hydra._internal.utils import get_args_parser
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from reprolens.sweeps.leaderboard import leaderboard, render
 from reprolens.sweeps.locks import SweepBusyError, held
 from reprolens.sweeps.page import write_pages
 from reprolens.sweeps.plan import Plan, make_plan, write_plan
+from reprolens.sweeps.process import GRACE, PROGRAM
 from reprolens.sweeps.record import CONFIG, Status, Trial, read_sweep, read_trials, trial_folder
 from reprolens.sweeps.search.sweeper import OptunaSweeper
 from reprolens.sweeps.stages import config_id

@@ -104,7 +104,7 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
     cache = _cache_folder(root)
     for place in (root, cache):
         _check_writable(place)
-    values = space.parameters or [{}] * len(space.configs)
+    values: Sequence[Mapping[str, Any]] = space.parameters or [{}] * len(space.configs)
     pairs = zip(space.configs, values, strict=True)
     keys = [_keys(root, snapshot, each, name, parameters) for each, parameters in pairs]
     before = tuple(read_trials(folder))

@@ -76,8 +76,8 @@ class Sweep:
     tree: str
     baseline: str
     cache: str
-    code: str
     started: float
+    code: str = ""
 
 
 def trial_folder(sweep: Path, number: int) -> Path:

@@ -31,7 +31,7 @@ class Settings:
     storage: str | None
     max_epochs: int
     max_failures: float
-    code: str
+    code: str = ""
 
 
 def write_settings(sweep: Path, settings: Settings) -> None:
