@@ -22,6 +22,7 @@ LONG = ("pipeline", "test_selftest.py", "test_driver.py", "test_kills.py", "test
 """Files and folders that take minutes: early, so that none of them is what all wait for at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that fork before all others, then the long ones; what shares costly fixtures stays in one process.
 
