@@ -66,7 +66,7 @@ def test_search_that_was_killed_goes_on_to_as_many_trials_as_asked_and_none_is_t
     assert {trial["status"] for trial in trials.values()} <= {"done", "pruned"}
     for number, trial in searched.finished_before.items():
         assert {**trials[number], "started": 0, "finished": 0} == {**trial, "started": 0, "finished": 0}
-    workspaces = (searched.project.root / "multirun" / "search").glob("*/params.yaml")
+    workspaces = (searched.project.root / "multirun" / "search").glob("[0-9]*/params.yaml")
     assert sorted(int(path.parent.name) for path in workspaces) == list(range(6))
     assert searched.project.events("collision") == []
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from dvc.dependency.base import Dependency
 from dvc.exceptions import DvcException
-from dvc.logger import setup as set_up_logging
 from dvc.repo import Repo
 
 from reprolens.files import write_json
@@ -48,9 +48,9 @@ def main() -> int:
     die_with_parent(order.parent, signal.SIGTERM)
     if order.cores is not None:
         os.sched_setaffinity(0, order.cores)
-    set_up_logging(logging.INFO)
     try:
         with held(RUNNING, wait=True):
+            _repair()
             reproduce(order)
     except (DvcException, OSError) as error:
         if _stopped:
@@ -108,6 +108,21 @@ def _below_shells(process: psutil.Process) -> list[psutil.Process]:
     children = process.children()
     shells = [child for child in children if child.name() in ("ash", "bash", "dash", "fish", "ksh", "sh", "zsh")]
     return [child for child in children if child not in shells] + [each for it in shells for each in _below_shells(it)]
+
+
+def _repair() -> None:
+    """Remove what a kill in the middle of DVC's own writing left half written; what dvc.lock said is in the cache too.
+
+    Nothing else runs DVC here, so its file of who reads and writes what can only be an old one.
+    """
+    Path(".dvc/tmp/rwlock").unlink(missing_ok=True)
+    lock = Path("dvc.lock")
+    try:
+        whole = not lock.exists() or "stages" in yaml.safe_load(lock.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError):
+        whole = False
+    if not whole:
+        lock.unlink()
 
 
 def _hash_once() -> None:
