@@ -58,3 +58,13 @@ def reproduction(fresh_clone: Path) -> Reproduction:
     made.set_overrides(TINY)
     assert made.executed() == ["compose", "convert", "pretrain", "train", "evaluate", "export", "track"]
     return made
+
+
+@pytest.fixture(scope="session")
+def untouched(fresh_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
+    """Return the repository as it was committed, in which nothing was run or edited yet."""
+    root = tmp_path_factory.mktemp("untouched") / "repository"
+    subprocess.run(["git", "clone", "-q", str(fresh_clone), str(root)], check=True)
+    for key, value in (("user.name", "test"), ("user.email", "test@localhost")):
+        subprocess.run(["git", "config", key, value], cwd=root, check=True)
+    return Reproduction(root)

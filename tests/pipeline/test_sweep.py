@@ -55,17 +55,17 @@ def epochs(trial: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def trials(reproduction: Any) -> list[Path]:
+def trials(untouched: Any) -> list[Path]:
     """Return the trials of a sweep whose driver was killed in the second epoch of the first, and started again."""
-    folder = reproduction.root / "multirun" / "test"
-    driver = start(reproduction.root)
+    folder = untouched.root / "multirun" / "test"
+    driver = start(untouched.root)
     limit = time.monotonic() + 300
     while epochs(folder / "0") < 1 and driver.poll() is None and time.monotonic() < limit:
         time.sleep(0.02)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert epochs(folder / "0") < 4, "the training was over before the kill"
-    done = reproduction.run(*COMMAND)
+    done = untouched.run(*COMMAND)
     assert done.returncode == 0, done.stdout + done.stderr
     return [folder / "0", folder / "1"]
 
@@ -77,31 +77,31 @@ def test_killed_training_is_gone_on_with_and_what_was_done_is_not_done_again(tri
     assert [epochs(trial) for trial in trials] == [4, 4]
 
 
-def test_killed_trial_ends_in_the_bits_of_one_that_was_not(reproduction: Any, trials: list[Path]) -> None:
+def test_killed_trial_ends_in_the_bits_of_one_that_was_not(untouched: Any, trials: list[Path]) -> None:
     result = (trials[0] / "weights" / "model.pt").read_bytes()
-    (reproduction.root / "again").mkdir()
-    (reproduction.root / "again" / "config.yaml").write_bytes((trials[0] / "config.yaml").read_bytes())
+    (untouched.root / "again").mkdir()
+    (untouched.root / "again" / "config.yaml").write_bytes((trials[0] / "config.yaml").read_bytes())
     for name in ("data", "weights", "pipelines", "src"):
-        reproduction.run("cp", "-rL", str(trials[0] / name), "again")
-    (reproduction.root / "again" / "reports").mkdir()
+        untouched.run("cp", "-rL", str(trials[0] / name), "again")
+    (untouched.root / "again" / "reports").mkdir()
     environment = os.environ | {"PYTHONPATH": "src"}
-    again = reproduction.root / "again"
+    again = untouched.root / "again"
     subprocess.run([sys.executable, "-m", "pipelines.train"], cwd=again, env=environment, check=True)
     assert (again / "weights" / "model.pt").read_bytes() == result
 
 
-def test_each_trial_has_a_run_of_its_own_in_the_group_of_the_sweep(reproduction: Any, trials: list[Path]) -> None:
+def test_each_trial_has_a_run_of_its_own_in_the_group_of_the_sweep(untouched: Any, trials: list[Path]) -> None:
     runs = [json.loads((trial / "reports" / "run.json").read_text()) for trial in trials]
     assert len({run["folder"] for run in runs}) == 2
     for run in runs:
-        log = reproduction.root / run["folder"] / f"run-{run['id']}.wandb"
+        log = untouched.root / run["folder"] / f"run-{run['id']}.wandb"
         assert b"test" in log.read_bytes()
 
 
-def test_experiment_applied_is_up_to_date(reproduction: Any, trials: list[Path]) -> None:
-    before = reproduction.run("git", "stash", "-u")
+def test_experiment_applied_is_up_to_date(untouched: Any, trials: list[Path]) -> None:
+    before = untouched.run("git", "stash", "-u")
     assert before.returncode == 0, before.stderr
     name = json.loads((trials[1] / "trial.json").read_text())["experiment"]
-    applied = reproduction.run("dvc", "exp", "apply", name)
+    applied = untouched.run("dvc", "exp", "apply", name)
     assert applied.returncode == 0, applied.stderr
-    assert "Data and pipelines are up to date." in reproduction.run("dvc", "repro").stdout
+    assert "Data and pipelines are up to date." in untouched.run("dvc", "repro").stdout
