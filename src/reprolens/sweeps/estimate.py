@@ -68,6 +68,11 @@ def describe(result: Estimate, workers: int) -> list[str]:
     return lines
 
 
+def in_cache(cache: Path, name: str) -> bool:
+    """Return whether DVC's cache has an object; of a folder that is its list of files."""
+    return (cache / "files" / "md5" / name[:2] / name[2:]).exists()
+
+
 def _costs(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     costs = {}
     for path in folder.glob("*.json"):
@@ -79,7 +84,7 @@ def _costs(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 def _is_cached(cache: Path, cost: Mapping[str, Any]) -> bool:
     objects: Iterable[str] = cost.get("objects", ["unknown"])
-    return all((cache / "files" / "md5" / name[:2] / name[2:]).exists() for name in objects)
+    return all(in_cache(cache, name) for name in objects)
 
 
 def _duration(seconds: float) -> str:

@@ -18,10 +18,8 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.conf import HydraConf
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 
@@ -32,6 +30,7 @@ from reprolens.files import atomic_folder
 from reprolens.progress import track
 from reprolens.sweeps.estimate import describe, estimate
 from reprolens.sweeps.git import Snapshot, checkout, files_in, take_snapshot
+from reprolens.sweeps.overrides import key_of, menu, read_overrides
 from reprolens.sweeps.record import (
     CONFIG,
     Status,
@@ -44,7 +43,7 @@ from reprolens.sweeps.record import (
     write_trial,
 )
 from reprolens.sweeps.search.samplers import trial_count
-from reprolens.sweeps.search.space import menu, parse
+from reprolens.sweeps.search.space import parse
 from reprolens.sweeps.search.sweeper import check
 from reprolens.sweeps.slots import at_once
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
@@ -181,7 +180,7 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
         return _search_space(root, hydra, own, params)
     lines = [*(f"{key}={value}" for key, value in params.items()), *own] if multirun else own
     loader = menu(root)
-    given = {_key(override): override for override in _parsed(lines, loader)}
+    given = {key_of(override): override for override in read_overrides(lines, loader)}
     varied = [key for key, override in given.items() if not multirun or override.is_sweep_override()]
     if not multirun and (many := [key for key, override in given.items() if override.is_sweep_override()]):
         raise ConfigError(f"override {given[many[0]].input_line!r}: has several values; add -m to run them all")
@@ -197,7 +196,11 @@ def _space(root: Path, hydra: DictConfig, arguments: Sequence[str], multirun: bo
         named=tuple(override.input_line or "" for key, override in given.items() if not multirun or key not in varied),
         configs=tuple(_composed(root, overrides) for overrides in track(combinations, "checking combinations")),
         parameters=tuple(
-            {_key(override): override.value() for override in _parsed(overrides, loader) if _key(override) in varied}
+            {
+                key_of(override): override.value()
+                for override in read_overrides(overrides, loader)
+                if key_of(override) in varied
+            }
             for overrides in combinations
         ),
         total=len(combinations),
@@ -223,21 +226,6 @@ def _composed(root: Path, overrides: Sequence[str]) -> Config:
         return compose(root, overrides)
     except ConfigError as error:
         raise ConfigError(f"{' '.join(overrides) or 'params.yaml'}: {error}") from None
-
-
-def _parsed(lines: Sequence[str], loader: ConfigLoader) -> list[Override]:
-    parser = OverridesParser.create(config_loader=loader)
-    parsed = []
-    for line in lines:
-        try:
-            parsed += parser.parse_overrides([line])
-        except HydraException:  # also one that is not about parsing, where there is no '='
-            raise ConfigError(f"override {line!r}: cannot be read; write key=value or key=value,value") from None
-    return parsed
-
-
-def _key(override: Override) -> str:
-    return str(override.get_key_element()).lstrip("+~")
 
 
 def _name(space: Combinations) -> str:

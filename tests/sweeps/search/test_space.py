@@ -7,7 +7,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from reprolens.config.compose import compose
 from reprolens.errors import ConfigError
-from reprolens.sweeps.search.space import menu, parse
+from reprolens.sweeps.overrides import menu
+from reprolens.sweeps.search.space import parse
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 
 from reprolens.errors import ConfigError, suggest
+from reprolens.sweeps.overrides import key_of, read_overrides
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -64,46 +62,24 @@ def parse(arguments: Sequence[str], params: Mapping[str, Any], loader: ConfigLoa
     `params` is the sweeper's own section of the configuration. `loader`, of `menu`, is needed for a glob(...). Raises
     ConfigError for what cannot be read or searched, and where nothing varies.
     """
-    given = _parsed([f"{key}={_written(value)}" for key, value in params.items()], loader)
+    given = read_overrides([f"{key}={_written(value)}" for key, value in params.items()], loader)
     merged: dict[tuple[bool, str], Override] = {}
-    for override in (*given, *_parsed(arguments, loader)):
-        place = (override.is_delete(), _key(override))
+    for override in (*given, *read_overrides(arguments, loader)):
+        place = (override.is_delete(), key_of(override))
         merged.pop(place, None)  # the last one wins, in its own place
         merged[place] = override
     space = Space(
         tuple(override.input_line or "" for override in merged.values() if not override.is_sweep_override()),
-        {_key(override): _distribution(override) for override in merged.values() if override.is_sweep_override()},
-        {_key(override): override.get_key_element() for override in merged.values() if override.is_sweep_override()},
+        {key_of(override): _distribution(override) for override in merged.values() if override.is_sweep_override()},
+        {key_of(override): override.get_key_element() for override in merged.values() if override.is_sweep_override()},
     )
     if not space.dimensions:
         raise ConfigError("nothing to search: give at least one override of many values, as lr=tag(log,interval(a,b))")
     return space
 
 
-def menu(root: Path) -> ConfigLoader:
-    """Return what finds the choices of a glob(...) in `root`/conf."""
-    return ConfigLoaderImpl(create_config_search_path(str((root / "conf").resolve())))
-
-
 def _written(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _parsed(lines: Sequence[str], loader: ConfigLoader | None) -> list[Override]:
-    parser = OverridesParser.create(config_loader=loader)
-    parsed = []
-    for line in lines:
-        try:
-            parsed += parser.parse_overrides([line])
-        except OverrideParseException as error:
-            lines_of = [text for text in str(error).splitlines() if not text.startswith("Error parsing override")]
-            reason = lines_of[0] if lines_of else "syntax"
-            raise ConfigError(f"override {line!r}: cannot be read ({reason}); write key=value") from None
-    return parsed
-
-
-def _key(override: Override) -> str:
-    return override.get_key_element().lstrip("+~")
 
 
 def _distribution(override: Override) -> "BaseDistribution":

@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from reprolens.config import Config
 from reprolens.errors import ConfigError, ReprolensError
+from reprolens.sweeps.overrides import menu
 from reprolens.sweeps.record import read_sweep
 from reprolens.sweeps.search.samplers import Pruning, check_pruner, check_sampler, trial_count
 from reprolens.sweeps.search.settings import Settings, write_settings
-from reprolens.sweeps.search.space import Space, menu, parse
+from reprolens.sweeps.search.space import Space, parse
 from reprolens.sweeps.search.worker import composed, exclusive, retry
 from reprolens.sweeps.slots import at_once
 

@@ -22,6 +22,7 @@ from reprolens.errors import ConfigError, SweepError, suggest
 from reprolens.sweeps.locks import SweepBusyError, held, is_held
 from reprolens.sweeps.record import CONFIG, Status, Trial, read_trials, trial_folder, write_trial
 from reprolens.sweeps.search.settings import Settings, read_settings
+from reprolens.tracking.partial import read_history
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -247,7 +248,7 @@ def _watch(sweep: Path, asked: "Asked", settings: Settings) -> Watch:
 
     def watch(workspace: Path) -> bool:
         nonlocal pending
-        for epoch, value in _epochs(workspace / "reports" / "history.csv", settings.pruning.metric):
+        for epoch, value in _epochs(workspace, settings.pruning.metric):
             if epoch in reported and not pending:
                 continue
             with storage_errors(sweep):
@@ -262,25 +263,15 @@ def _watch(sweep: Path, asked: "Asked", settings: Settings) -> Watch:
     return watch
 
 
-def _epochs(path: Path, metric: str) -> list[tuple[int, float]]:
+def _epochs(workspace: Path, metric: str) -> list[tuple[int, float]]:
     """Return (epoch, value) of the rows that have the metric; a row that is being written has not."""
-    found = []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                try:
-                    found.append((int(row["epoch"]), float(row[metric])))
-                except (KeyError, TypeError, ValueError):
-                    continue
-    except FileNotFoundError:
-        return []
-    return found
+    return [(int(row["epoch"]), row[metric]) for row in read_history(workspace) if metric in row]
 
 
 def _check_metric(workspace: Path, metric: str) -> None:
     """Raise SweepError if a finished training never measured what the pruner compares; it would never prune."""
     path = workspace / "reports" / "history.csv"
-    if path.is_file() and not _epochs(path, metric):
+    if path.is_file() and not _epochs(workspace, metric):
         with path.open(encoding="utf-8", newline="") as file:
             columns = next(csv.reader(file), [])
         raise SweepError(f"hydra.sweeper.pruning.metric: history.csv has no {metric!r}; {suggest(metric, columns)}")
