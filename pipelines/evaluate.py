@@ -16,7 +16,15 @@ def main() -> str:
     trained = load_trained(Path("weights/model.pt"))
     folder = read_folder(Path("data/voc"))
     results, pictures = evaluate_split(trained, folder, options, config.seed)
-    write_reports(results, pictures, Path("reports"), split=options.split, samples=options.samples, seed=config.seed)
+    write_reports(
+        results,
+        pictures,
+        Path("reports"),
+        split=options.split,
+        samples=options.samples,
+        worst=options.worst,
+        seed=config.seed,
+    )
     metrics = results.metrics
     return (
         f"evaluate: {options.split} mAP50 {shown(metrics, 'voc12/map50')} (VOC12), "

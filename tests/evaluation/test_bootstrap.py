@@ -255,8 +255,8 @@ def test_a_number_is_shown_with_its_interval_where_it_has_one() -> None:
 @pytest.mark.parametrize("resamples", [-1, 1, 99, 100_001])
 def test_so_few_resamples_that_they_show_nothing_are_refused_as_are_too_many(resamples: int) -> None:
     with pytest.raises(ConfigError, match=r"evaluate\.bootstrap"):
-        Evaluate("test", 1, 0.5, resamples, 0)
-    assert Evaluate("test", 1, 0.5, 0, 0).bootstrap == 0
+        Evaluate("test", 1, 0.5, resamples, 0, 0)
+    assert Evaluate("test", 1, 0.5, 0, 0, 0).bootstrap == 0
 
 
 def test_a_hundred_resamples_of_ten_thousand_detections_take_less_than_a_second(random_split: Any) -> None:

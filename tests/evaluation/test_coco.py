@@ -8,7 +8,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from reprolens.evaluation import Detections, Truth
-from reprolens.evaluation.coco import coco_metrics, xywh
+from reprolens.evaluation.coco import coco_evaluation, coco_metrics, xywh
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 
@@ -41,7 +41,7 @@ def _oracle(detections: list[Detections], truths: list[Truth], classes: list[str
 
 
 def _measure(detections: list[Detections], truths: list[Truth], classes: list[str]) -> dict[str, float | None]:
-    return coco_metrics(detections, truths, [(500, 500)] * len(truths), classes)
+    return coco_metrics(coco_evaluation(detections, truths, [(500, 500)] * len(truths), len(classes)), classes)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -44,12 +44,12 @@ def _record(id: str, path: Path, truth: Truth) -> Record:
     return Record(id, path.name, 100, 80, 3, tuple(objects))
 
 
-def _report(pictures: list[Picture], reports: Path, samples: int = 4) -> None:
-    evaluator = DetectionEvaluator(CLASSES, 0.5)
+def _report(pictures: list[Picture], reports: Path, samples: int = 4, worst: int = 0, breakdown: bool = True) -> None:
+    evaluator = DetectionEvaluator(CLASSES, 0.5, breakdown=breakdown)
     for picture in pictures:
         record = picture.record
         evaluator.update(record.id, picture.detections, truth_of(record, CLASSES), (record.width, record.height))
-    write_reports(evaluator.compute(), pictures, reports, split="test", samples=samples, seed=7)
+    write_reports(evaluator.compute(), pictures, reports, split="test", samples=samples, worst=worst, seed=7)
 
 
 def _table(path: Path) -> list[dict[str, str]]:
@@ -130,6 +130,7 @@ def test_samples_are_clean_pictures_with_boxes_from_the_threshold_up(pictures: l
     folder = tmp_path / "reports" / "samples"
     entries = json.loads((folder / "samples.json").read_text())
     assert [entry["image"] for entry in entries] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert {(entry["kind"], entry["why"]) for entry in entries} == {("sample", None)}
     by_id = {picture.record.id: picture for picture in pictures}
     for entry in entries:
         picture = by_id[entry["id"]]
@@ -143,10 +144,60 @@ def test_samples_are_clean_pictures_with_boxes_from_the_threshold_up(pictures: l
     assert (folder / "sheet.png").is_file()
 
 
+def test_the_worst_pictures_follow_the_samples_with_the_reason_why(pictures: list[Picture], tmp_path: Path) -> None:
+    _report(pictures, tmp_path / "reports", samples=2, worst=3)
+    folder = tmp_path / "reports" / "samples"
+    entries = json.loads((folder / "samples.json").read_text())
+    assert [(entry["kind"], entry["image"]) for entry in entries] == [
+        *(("sample", "0.jpg"), ("sample", "1.jpg")),
+        *(("worst", "worst-0.jpg"), ("worst", "worst-1.jpg"), ("worst", "worst-2.jpg")),
+    ]
+    faults = [[int(text.split()[0]) for text in entry["why"].split(", ")] for entry in entries[2:]]
+    assert sum(faults[0]) >= sum(faults[2]) > 0
+    for entry in entries[2:]:
+        with Image.open(folder / entry["image"]) as image:
+            assert (image.format, image.size) == ("JPEG", (entry["width"], entry["height"]))
+        assert all(item["score"] >= 0.5 for item in entry["predictions"])
+    assert Image.open(folder / "worst.png").height > Image.open(folder / "sheet.png").height / 2
+
+
+def test_a_detector_without_faults_has_no_worst_pictures(pictures: list[Picture], tmp_path: Path) -> None:
+    truths = [truth_of(picture.record, CLASSES) for picture in pictures]
+    perfect = [
+        Picture(picture.record, picture.path, Detections(truth.boxes, [0.9] * len(truth), truth.labels))
+        for picture, truth in zip(pictures, truths, strict=True)
+        if not (truth.crowd | truth.difficult).any()
+    ]
+    _report(perfect, tmp_path / "reports", samples=1, worst=5)
+    entries = json.loads((tmp_path / "reports" / "samples" / "samples.json").read_text())
+    assert [entry["kind"] for entry in entries] == ["sample"]
+
+
+def test_confusion_and_errors_are_tables_of_the_breakdown(pictures: list[Picture], tmp_path: Path) -> None:
+    _report(pictures, tmp_path / "reports")
+    plots = tmp_path / "reports" / "plots"
+    pairs = {(row["truth"], row["prediction"]): int(row["count"]) for row in _table(plots / "confusion.csv")}
+    assert len(pairs) == 16
+    easy = [item for picture in pictures for item in picture.record.objects if not (item.crowd or item.difficult)]
+    assert sum(count for (truth, _), count in pairs.items() if truth != "background") == len(easy)
+    metrics = json.loads((tmp_path / "reports" / "evaluation.json").read_text())
+    for row in _table(plots / "errors.csv"):
+        assert float(row["cost"]) == metrics[f"tide/{row['error']}"]
+        assert int(row["count"]) >= 0
+    assert Image.open(plots / "confusion.png").width == Image.open(plots / "errors.png").width == 1280
+
+
+def test_without_a_breakdown_the_other_reports_are_written(pictures: list[Picture], tmp_path: Path) -> None:
+    _report(pictures, tmp_path / "reports", worst=3, breakdown=False)
+    plots = {path.name for path in (tmp_path / "reports" / "plots").iterdir()}
+    assert plots == {"pr.csv", "pr.png", "per_class.csv"}
+    assert len(json.loads((tmp_path / "reports" / "samples" / "samples.json").read_text())) == 4
+
+
 def test_the_same_input_gives_the_same_bytes_and_leaves_nothing_old(pictures: list[Picture], tmp_path: Path) -> None:
-    _report(pictures, tmp_path / "one", samples=6)
-    _report(pictures, tmp_path / "one", samples=2)
-    _report(pictures, tmp_path / "two", samples=2)
+    _report(pictures, tmp_path / "one", samples=6, worst=3)
+    _report(pictures, tmp_path / "one", samples=2, worst=1)
+    _report(pictures, tmp_path / "two", samples=2, worst=1)
     one, two = (
         {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
         for root in (tmp_path / "one", tmp_path / "two")
@@ -156,7 +207,8 @@ def test_the_same_input_gives_the_same_bytes_and_leaves_nothing_old(pictures: li
         "evaluation.json",
         "predictions.json",
         *(f"plots/{name}" for name in ("pr.csv", "pr.png", "per_class.csv")),
-        *(f"samples/{name}" for name in ("0.jpg", "1.jpg", "samples.json", "sheet.png")),
+        *(f"plots/{name}.{kind}" for name in ("confusion", "errors") for kind in ("csv", "png")),
+        *(f"samples/{name}" for name in ("0.jpg", "1.jpg", "samples.json", "sheet.png", "worst-0.jpg", "worst.png")),
     }
 
 
@@ -178,7 +230,12 @@ def test_pictures_of_any_mode_become_rgb_samples(mode: str, tmp_path: Path) -> N
         image = Image.fromarray((ramp / 256).astype(np.uint8)).convert("RGB").convert(mode)
     image.save(path)
     assert image.mode == mode
-    _report([Picture(Record("x", path.name, 64, 48), path, Detections([], [], []))], tmp_path / "reports", samples=1)
+    _report(
+        [Picture(Record("x", path.name, 64, 48), path, Detections([], [], []))],
+        tmp_path / "reports",
+        samples=1,
+        breakdown=False,
+    )
     with Image.open(tmp_path / "reports" / "samples" / "0.jpg") as sample:
         assert sample.mode == "RGB"
         assert np.ptp(np.asarray(sample).astype(int)) > 100

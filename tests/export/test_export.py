@@ -41,7 +41,7 @@ def reports(
     files.write_json(root / "dataset.json", dataset)
     files.write_json(root / "pretrain.json", PRETRAIN)
     files.write_json(root / "train.json", {"epochs": 3, "parameters": 2_108_816})
-    results, _ = evaluate_split(trained, folder, Evaluate("test", 4, 0.5, 100, 4), 7)
+    results, _ = evaluate_split(trained, folder, Evaluate("test", 4, 0.5, 100, 4, 2), 7)
     write_evaluation(results, "test", root / "evaluation.json")
     return root
 

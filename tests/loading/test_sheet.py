@@ -1,18 +1,20 @@
 """The contact sheet of augmentation, as `reprolens inspect --augment` writes it."""
 
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from reprolens.__main__ import main
 from reprolens.config.compose import compose
 from reprolens.errors import DataError
 from reprolens.loading import open_index
-from reprolens.loading.sheet import TILE, draw_sheet
+from reprolens.loading.sheet import TILE, draw_sheet, draw_training_sheets
 from reprolens.voc import Folder
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,41 @@ def test_fewer_pictures_than_columns_are_drawn_again(rectangles: Folder, tmp_pat
     two = replace(rectangles, splits={**rectangles.splits, "train": rectangles.splits["train"][:2]})
     draw_sheet(open_index(two), {"none": NONE}, (64, 64), 1, tmp_path / "sheet.png", columns=5)
     assert Image.open(tmp_path / "sheet.png").width > 5 * TILE
+
+
+def test_a_training_is_shown_its_pictures_as_they_are_and_as_it_is_fed_them(rectangles: Folder, tmp_path: Path) -> None:
+    draw_training_sheets(open_index(rectangles), FLIP, (64, 96), 1, tmp_path / "sheets", pictures=4)
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["augmentation.jpg", "data.jpg"]
+    plain, mirrored = (Image.open(tmp_path / "sheets" / f"{name}.jpg") for name in ("data", "augmentation"))
+    assert plain.format == mirrored.format == "JPEG"
+    assert plain.size == mirrored.size == (4 * (TILE + 10) + 10, 34 + TILE * 2 // 3)
+    middle = slice(60, 190)  # below the heading and the names of the classes
+    pixels = [np.array(sheet).astype(int)[middle] for sheet in (plain, mirrored)]
+    strong = [part[:, 10:310, 0] - part[:, 10:310, 1] > 150 for part in pixels]
+    assert strong[0].any()
+    assert (strong[0] == strong[1][:, ::-1]).mean() > 0.95
+
+
+def test_training_sheets_have_rows_of_four_and_no_picture_twice(rectangles: Folder, tmp_path: Path) -> None:
+    draw_training_sheets(open_index(rectangles), NONE, (64, 96), 1, tmp_path, pictures=12)  # there are ten
+    assert Image.open(tmp_path / "data.jpg").size == (4 * (TILE + 10) + 10, 34 + 20 + 3 * TILE * 2 // 3)
+
+
+def test_drawing_training_sheets_neither_takes_from_the_global_generators_nor_depends_on_them(
+    rectangles: Folder, tmp_path: Path
+) -> None:
+    def states() -> tuple[object, ...]:
+        numpy = np.random.get_state()
+        return random.getstate(), numpy[1].tobytes(), numpy[2], torch.get_rng_state().numpy().tobytes()
+
+    choice = replace(compose(ROOT, ["augment=mosaic"]).augment, mixup=1.0, copy_paste=1.0, photometric=1.0)
+    for seed, name in enumerate(("a", "b")):
+        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+        before = states()
+        draw_training_sheets(open_index(rectangles), choice, (64, 96), 1, tmp_path / name)
+        assert states() == before
+    for sheet in ("data.jpg", "augmentation.jpg"):
+        assert (tmp_path / "a" / sheet).read_bytes() == (tmp_path / "b" / sheet).read_bytes()
 
 
 def test_the_command_writes_the_sheet_and_says_where(

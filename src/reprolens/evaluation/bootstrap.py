@@ -72,11 +72,7 @@ class Measured:
 
 def measured(voc: Matches, coco: Matches, images: int, classes: int, score_threshold: float) -> Measured:
     """Prepare what `voc_matches` and `coco_matches` return for the same `images` pictures."""
-    kept = (voc.scores >= score_threshold) & ~voc.ignored[0]
-    right, wrong = (np.bincount(voc.image[kept & (voc.right[0] == which)], minlength=images) for which in (True, False))
-    missed = np.bincount(voc.truth_image, minlength=images) - right
-    counts = np.column_stack((right, wrong, missed))
-    return Measured(_ranking(voc, classes), _ranking(coco, classes), counts)
+    return Measured(_ranking(voc, classes), _ranking(coco, classes), voc.counts(images, score_threshold))
 
 
 def intervals(split: Measured, resamples: int, seed: int) -> dict[str, float | None]:

@@ -6,38 +6,45 @@ detections of a class and picture count, the best ones.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reprolens.evaluation.detections import Detections, Truth, join_detections, join_truths
 
+if TYPE_CHECKING:
+    from hotcoco import COCOeval
+
 _SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 """The first nine of COCO's twelve numbers, in its order."""
 
 
-def coco_metrics(
-    detections: Sequence[Detections],
-    truths: Sequence[Truth],
-    sizes: Sequence[tuple[int, int]],
-    classes: Sequence[str],
-) -> dict[str, float | None]:
-    """Return `coco/ap` and so on, then each class's `class_key`, for pictures in the same order in all three lists.
+def coco_evaluation(
+    detections: Sequence[Detections], truths: Sequence[Truth], sizes: Sequence[tuple[int, int]], classes: int
+) -> "COCOeval":
+    """Match the detections of pictures, in the same order in all three lists, and return hotcoco's evaluation of them.
 
-    `sizes` holds the pictures' width and height in pixels. A number that is undefined (no object of that class or size;
-    COCO says -1) is None.
+    `sizes` holds the pictures' width and height in pixels.
     """
     from hotcoco import COCO, COCOeval
 
     images = [{"id": number, "width": w, "height": h} for number, (w, h) in enumerate(sizes, start=1)]
-    categories = [{"id": number, "name": str(number)} for number in range(1, len(classes) + 1)]
+    categories = [{"id": number, "name": str(number)} for number in range(1, classes + 1)]
     image, truth = join_truths(truths)
     expected = COCO.from_arrays(images, categories, image + 1, truth.labels + 1, xywh(truth.boxes), iscrowd=truth.crowd)
     image, found = join_detections(detections)
     columns = (image + 1, xywh(found.boxes), found.scores, found.labels + 1)
     evaluation = COCOeval(expected, expected.loadRes(np.column_stack(columns)), "bbox")
     evaluation.evaluate()
+    return evaluation
+
+
+def coco_metrics(evaluation: "COCOeval", classes: Sequence[str]) -> dict[str, float | None]:
+    """Return `coco/ap` and so on, then each class's `class_key`, from what `coco_evaluation` returns.
+
+    A number that is undefined (no object of that class or size; COCO says -1) is None.
+    """
     evaluation.accumulate()
     evaluation.summary_lines()  # as summarize(), which prints
     metrics = {f"coco/{name}": _defined(value) for name, value in zip(_SUMMARY, evaluation.stats, strict=False)}

@@ -4,15 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reprolens.errors import DataError
 from reprolens.evaluation.bootstrap import intervals, measured
-from reprolens.evaluation.coco import coco_metrics
+from reprolens.evaluation.coco import coco_evaluation, coco_metrics
+from reprolens.evaluation.confusion import confusion_matrix
 from reprolens.evaluation.detections import Detections, Truth, check_finite
+from reprolens.evaluation.errors import ErrorKind, error_breakdown
 from reprolens.evaluation.matches import Matches, coco_matches
 from reprolens.evaluation.voc_ap import Curve, all_point_ap, curves_of, eleven_point_ap, mean_ap, voc_matches
+from reprolens.evaluation.worst import Faults, count_faults
 
 Metrics = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Which errors there are: what is taken for what, what each kind costs, and how many each picture has.
+
+    confusion: `(K + 1, K + 1)` int64, true classes down, predicted ones across, background last, for K classes.
+    """
+
+    confusion: NDArray[np.int64]
+    errors: tuple[ErrorKind, ...]
+    faults: tuple[Faults, ...]
 
 
 @dataclass(frozen=True)
@@ -23,7 +39,8 @@ class Results:
         the classes that have truth; `precision`, `recall` and `f1` over all classes together, of the detections with a
         score from `score_threshold` up, at IoU 0.5; and of each class `voc12/ap50/<class>`, `voc07/ap50/<class>` and
         `coco/ap/<class>` (`coco.class_key`). None where a number is undefined. With resamples, behind each of
-        `bootstrap.HEADLINE` its 95 % interval, `<key>/low` and `<key>/high`.
+        `bootstrap.HEADLINE` its 95 % interval, `<key>/low` and `<key>/high`. With a breakdown `tide/cls` and so on, the
+        AP50 that each kind of error costs.
     """
 
     classes: tuple[str, ...]
@@ -31,17 +48,26 @@ class Results:
     metrics: Metrics
     curves: tuple[Curve, ...]
     boxes: tuple[int, ...]
+    breakdown: Breakdown | None = None
 
 
 class DetectionEvaluator:
     """Collects what a detector found, picture by picture, and measures it: `reset`, `update` for each, `compute`.
 
-    The intervals of the headline numbers are from as many `resamples` of the pictures, drawn by `seed`; 0: none.
+    The intervals of the headline numbers are from as many `resamples` of the pictures, drawn by `seed`; 0: none. With
+    `breakdown` the errors are sorted too, which takes as long again as the rest.
     """
 
-    def __init__(self, classes: Sequence[str], score_threshold: float = 0.5, resamples: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        score_threshold: float = 0.5,
+        resamples: int = 0,
+        seed: int = 0,
+        breakdown: bool = False,
+    ) -> None:
         self._classes, self._score_threshold = tuple(classes), score_threshold
-        self._resamples, self._seed = resamples, seed
+        self._resamples, self._seed, self._breakdown = resamples, seed, breakdown
         self.reset()
 
     def reset(self) -> None:
@@ -73,7 +99,9 @@ class DetectionEvaluator:
         boxes = tuple(np.bincount(labels, minlength=len(classes)).tolist())
         voc07 = {f"voc07/ap50/{name}": eleven_point_ap(curve) for name, curve in zip(classes, curves, strict=True)}
         voc12 = {f"voc12/ap50/{name}": all_point_ap(curve) for name, curve in zip(classes, curves, strict=True)}
-        coco = coco_metrics(self._detections, self._truths, self._sizes, classes)
+        evaluation = coco_evaluation(self._detections, self._truths, self._sizes, len(classes))
+        coco = coco_metrics(evaluation, classes)
+        breakdown = self._broken_down(matches, error_breakdown(evaluation)) if self._breakdown else None
         per_class = {key: value for key, value in coco.items() if key.startswith("coco/ap/")}
         metrics: Metrics = {
             "images": len(self._images),
@@ -83,13 +111,18 @@ class DetectionEvaluator:
             "voc12/map50": mean_ap(voc12.values()),
             **{key: value for key, value in coco.items() if key not in per_class},
             **working_point(curves, self._score_threshold),
+            **{f"tide/{error.name}": error.cost for error in (breakdown.errors if breakdown else ())},
             **voc12,
             **voc07,
             **per_class,
         }
         if self._resamples:
             metrics = _beside(metrics, self._intervals(matches))
-        return Results(classes, self._score_threshold, metrics, curves, boxes)
+        return Results(classes, self._score_threshold, metrics, curves, boxes, breakdown)
+
+    def _broken_down(self, voc: Matches, errors: tuple[ErrorKind, ...]) -> Breakdown:
+        confusion = confusion_matrix(self._detections, self._truths, len(self._classes), self._score_threshold)
+        return Breakdown(confusion, errors, count_faults(voc, len(self._images), self._score_threshold))
 
     def _intervals(self, voc: Matches) -> Metrics:
         coco = coco_matches(self._detections, self._truths, len(self._classes))

@@ -42,12 +42,13 @@ _FONT = 12
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture to show (RGB), with what is truly there and what was predicted, both in its own pixels."""
+    """A picture to show (RGB), with what is truly there and what was predicted, both in its own pixels, and why."""
 
     id: str
     picture: Image.Image
     truth: Truth
     detections: Detections
+    why: str | None = None
 
 
 def class_color(index: int) -> Color:
@@ -186,11 +187,10 @@ def draw_samples(samples: Sequence[Sample], classes: Sequence[str], path: Path, 
 
 
 def _tile(sample: Sample, classes: Sequence[str], score_threshold: float) -> Image.Image:
-    """Return one picture, scaled to fit the tile, with its boxes and its id below."""
+    """Return one picture, scaled to fit the tile, with its boxes; below it its id, and why it is shown."""
     scale = min(_TILE / sample.picture.width, _TILE / sample.picture.height)
     size = [max(1, round(side * scale)) for side in sample.picture.size]
-    caption = _FONT + 8
-    tile = Image.new("RGB", (_TILE, size[1] + caption), "white")
+    tile = Image.new("RGB", (_TILE, size[1] + _FONT + 8), "white")
     left = (_TILE - size[0]) // 2
     picture = sample.picture.resize((size[0], size[1]), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
@@ -206,7 +206,8 @@ def _tile(sample: Sample, classes: Sequence[str], score_threshold: float) -> Ima
     for place in np.flatnonzero(_missed(sample.truth, found)):
         _tag(draw, truths[place], classes[sample.truth.labels[place]], (0, 0, 0), below=True)
     tile.paste(picture, (left, 0))
-    ImageDraw.Draw(tile).text((left, size[1] + 2), _fitted(sample.id, _TILE), "#444444", _font())
+    caption = sample.id if sample.why is None else f"{sample.why}: {sample.id}"
+    ImageDraw.Draw(tile).text((left, size[1] + 2), _fitted(caption, _TILE - left), "#444444", _font())
     return tile
 
 

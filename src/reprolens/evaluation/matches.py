@@ -40,6 +40,18 @@ class Matches:
     truth_image: NDArray[np.int64]
     truth_label: NDArray[np.int64]
 
+    def wrong(self, score_threshold: float) -> NDArray[np.bool_]:
+        """Return which detections with a score from the threshold up are wrong at the lowest IoU threshold, `(N,)`."""
+        return (self.scores >= score_threshold) & ~self.ignored[0] & ~self.right[0]
+
+    def counts(self, images: int, score_threshold: float) -> NDArray[np.int64]:
+        """Return how many right, wrong and missed ones each of the pictures has at these thresholds, `(images, 3)`."""
+        kept = (self.scores >= score_threshold) & ~self.ignored[0] & self.right[0]
+        right, wrong = (
+            np.bincount(self.image[which], minlength=images) for which in (kept, self.wrong(score_threshold))
+        )
+        return np.column_stack((right, wrong, np.bincount(self.truth_image, minlength=images) - right))
+
 
 def coco_matches(detections: Sequence[Detections], truths: Sequence[Truth], classes: int) -> Matches:
     """Judge detections as COCO does, over all sizes of boxes, at its ten IoU thresholds.
@@ -56,7 +68,7 @@ def coco_matches(detections: Sequence[Detections], truths: Sequence[Truth], clas
     order = np.lexsort((truth_image, truth.labels))
     truth_image, truth_labels, crowd = truth_image[order], truth.labels[order], truth.crowd[order]
 
-    pair = _overlapping(
+    pair = overlapping(
         boxes,
         image + labels * len(truths),
         xywh(truth.boxes[order]),
@@ -73,37 +85,40 @@ def coco_matches(detections: Sequence[Detections], truths: Sequence[Truth], clas
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Detections and true boxes of one picture and class that overlap enough; by detection, then by true box."""
+class Pairs:
+    """Detections and true boxes of one group that overlap enough; by detection, then by true box."""
 
     detection: NDArray[np.int64]
     truth: NDArray[np.int64]
     iou: NDArray[np.float64]
 
-    def keep(self, which: NDArray) -> "_Pairs":
-        return _Pairs(self.detection[which], self.truth[which], self.iou[which])
+    def keep(self, which: NDArray) -> "Pairs":
+        return Pairs(self.detection[which], self.truth[which], self.iou[which])
 
 
-def _overlapping(
+def overlapping(
     boxes: NDArray[np.float64],
     group: NDArray[np.int64],
     truths: NDArray[np.float64],
     truth_group: NDArray[np.int64],
     crowd: NDArray[np.bool_],
-) -> _Pairs:
-    """Return the pairs of the same group whose IoU reaches the lowest threshold; `truth_group` never falls."""
+) -> Pairs:
+    """Return the pairs of the same group whose IoU reaches COCO's lowest threshold, 0.5; `truth_group` never falls.
+
+    `boxes`, `truths`: `(N, 4)` left, top, width, height. In a crowd the share of the detection's own area counts.
+    """
     first, last = (np.searchsorted(truth_group, group, side=side) for side in ("left", "right"))
-    found = [_Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    found = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for some in _chunks(last - first):
         counts = (last - first)[some]
         detection = np.repeat(some, counts)
         truth = np.arange(counts.sum()) + np.repeat(first[some] - (np.cumsum(counts) - counts), counts)
         iou = _coco_iou(boxes[detection], truths[truth], crowd[truth])
-        found.append(_Pairs(detection, truth, iou).keep(iou >= COCO_IOU_THRESHOLDS[0]))
-    return _Pairs(*(np.concatenate([getattr(pair, name) for pair in found]) for name in ("detection", "truth", "iou")))
+        found.append(Pairs(detection, truth, iou).keep(iou >= COCO_IOU_THRESHOLDS[0]))
+    return Pairs(*(np.concatenate([getattr(pair, name) for pair in found]) for name in ("detection", "truth", "iou")))
 
 
-def _take_greedily(pairs: _Pairs, group: NDArray[np.int64], truths: int) -> NDArray[np.bool_]:
+def _take_greedily(pairs: Pairs, group: NDArray[np.int64], truths: int) -> NDArray[np.bool_]:
     """Return which detections get a true box, `(T, N)`: in turn the first of every group, the second of every group."""
     thresholds = COCO_IOU_THRESHOLDS[:, None]
     right = np.zeros((len(thresholds), len(group)), np.bool_)

@@ -54,7 +54,7 @@ def evaluate_split(
 ) -> tuple[Results, list[Picture]]:
     """Return how good a trained model is on a split, and every picture with what it found.
 
-    `seed` decides the pictures that the intervals' resamples draw.
+    The results have a breakdown of the errors. `seed` decides the pictures that the intervals' resamples draw.
 
     Raises DataError if the model was trained for other classes than the folder's.
     """
@@ -64,7 +64,7 @@ def evaluate_split(
     batches = track(
         evaluation_loader(EvaluationPictures(open_index(folder), options.split), options.batch_size), "evaluate"
     )
-    evaluator = DetectionEvaluator(folder.classes, options.score_threshold, options.bootstrap, seed)
+    evaluator = DetectionEvaluator(folder.classes, options.score_threshold, options.bootstrap, seed, breakdown=True)
     pictures = []
     for record, detections in detect(trained.module, batches):
         evaluator.update(record.id, detections, truth_of(record, folder.classes), (record.width, record.height))

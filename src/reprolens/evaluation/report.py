@@ -13,9 +13,12 @@ from PIL import Image
 from reprolens import files
 from reprolens.errors import DataError
 from reprolens.evaluation.coco import class_key, xywh
+from reprolens.evaluation.confusion import confusion_rows, draw_confusion
 from reprolens.evaluation.detections import Detections, truth_of
+from reprolens.evaluation.errors import draw_errors
 from reprolens.evaluation.evaluator import Metrics, Results, working_point
 from reprolens.evaluation.figures import Sample, draw_pr_curves, draw_samples
+from reprolens.evaluation.worst import choose_worst
 from reprolens.voc import Record
 
 _CURVE_POINTS = 200
@@ -31,18 +34,20 @@ class Picture:
 
 
 def write_reports(
-    results: Results, pictures: Sequence[Picture], reports: Path, *, split: str, samples: int, seed: int
+    results: Results, pictures: Sequence[Picture], reports: Path, *, split: str, samples: int, worst: int, seed: int
 ) -> None:
     """Write every file of the evaluate stage into `reports`.
 
-    `pictures` is the whole split in the order of its image set; `samples` of them are shown, chosen by `seed`. Raises
-    DataError if one of these does not decode.
+    `pictures` is the whole split in the order of its image set. `samples` of them are shown, chosen by `seed`, and the
+    `worst` of those with errors, if the results have a breakdown. Raises DataError if one of these does not decode.
     """
     write_evaluation(results, split, reports / "evaluation.json")
     write_predictions(pictures, reports / "predictions.json")
     write_plots(results, reports / "plots")
     chosen = [pictures[place] for place in choose_samples(len(pictures), samples, seed)]
-    write_samples(chosen, results.classes, results.score_threshold, reports / "samples")
+    faults = results.breakdown.faults if results.breakdown else ()
+    shown_worst = [(pictures[place], str(faults[place])) for place in choose_worst(faults, worst)]
+    write_samples(chosen, shown_worst, results.classes, results.score_threshold, reports / "samples")
 
 
 def write_evaluation(results: Results, split: str, path: Path) -> None:
@@ -77,12 +82,22 @@ def write_predictions(pictures: Sequence[Picture], path: Path) -> None:
 
 
 def write_plots(results: Results, folder: Path) -> None:
-    """Write pr.csv, pr.png and per_class.csv into `folder`, replacing what was there."""
+    """Write the tables and figures into `folder`, replacing what was there.
+
+    That is pr.csv, pr.png and per_class.csv; with a breakdown confusion.csv, confusion.png, errors.csv and errors.png.
+    """
     with files.atomic_folder(folder) as temporary:
         _write_table(temporary / "pr.csv", ("class", "recall", "precision"), _curve_rows(results))
         header = ("class", "boxes", "ap50_voc12", "ap50_voc07", "ap_coco", "precision", "recall", "f1")
         _write_table(temporary / "per_class.csv", header, _class_rows(results))
         draw_pr_curves(results.curves, results.classes, temporary / "pr.png")
+        if (found := results.breakdown) is not None:
+            rows = confusion_rows(found.confusion, results.classes)
+            _write_table(temporary / "confusion.csv", ("truth", "prediction", "count"), rows)
+            draw_confusion(found.confusion, results.classes, results.score_threshold, temporary / "confusion.png")
+            kinds = ((error.name, error.count, error.cost) for error in found.errors)
+            _write_table(temporary / "errors.csv", ("error", "count", "cost"), kinds)
+            draw_errors(found.errors, temporary / "errors.png")
 
 
 def choose_samples(count: int, samples: int, seed: int) -> list[int]:
@@ -92,31 +107,42 @@ def choose_samples(count: int, samples: int, seed: int) -> list[int]:
     return [int((start + place) * count / samples) for place in range(samples)]
 
 
-def write_samples(pictures: Sequence[Picture], classes: Sequence[str], score_threshold: float, folder: Path) -> None:
-    """Write the clean pictures as 0.jpg, 1.jpg, ..., their boxes as samples.json, and sheet.png, replacing `folder`.
+def write_samples(
+    pictures: Sequence[Picture],
+    worst: Sequence[tuple[Picture, str]],
+    classes: Sequence[str],
+    score_threshold: float,
+    folder: Path,
+) -> None:
+    """Write the clean pictures, their boxes as samples.json, and their contact sheets, replacing `folder`.
 
+    `pictures` become 0.jpg, 1.jpg, ... on sheet.png; `worst`, each with the reason why, worst-0.jpg, ... on worst.png.
     Predictions are those with a score from `score_threshold` up. Raises DataError if a picture does not decode.
     """
+
+    def sample(picture: Picture, why: str | None) -> Sample:
+        truth, found = truth_of(picture.record, classes), picture.detections.above(score_threshold)
+        return Sample(picture.record.id, _open_rgb(picture.path), truth, found, why)
+
     with files.atomic_folder(folder) as temporary:
-        shown, entries = [], []
-        for number, picture in enumerate(pictures):
-            sample = Sample(
-                picture.record.id,
-                _open_rgb(picture.path),
-                truth_of(picture.record, classes),
-                picture.detections.above(score_threshold),
-            )
-            sample.picture.save(temporary / f"{number}.jpg", quality=92)
-            shown.append(sample)
-            entries.append(_sample_entry(f"{number}.jpg", sample, classes))
+        entries = []
+        for kind, prefix, sheet, items in (
+            ("sample", "", "sheet.png", [sample(picture, None) for picture in pictures]),
+            ("worst", "worst-", "worst.png", [sample(picture, why) for picture, why in worst]),
+        ):
+            for number, item in enumerate(items):
+                item.picture.save(temporary / f"{prefix}{number}.jpg", quality=92)
+                entries.append(_sample_entry(f"{prefix}{number}.jpg", kind, item, classes))
+            draw_samples(items, classes, temporary / sheet, score_threshold)
         files.write_json(temporary / "samples.json", entries)
-        draw_samples(shown, classes, temporary / "sheet.png", score_threshold)
 
 
-def _sample_entry(file: str, sample: Sample, classes: Sequence[str]) -> dict[str, Any]:
+def _sample_entry(file: str, kind: str, sample: Sample, classes: Sequence[str]) -> dict[str, Any]:
     truth, found = sample.truth, sample.detections
     return {
         "image": file,
+        "kind": kind,
+        "why": sample.why,
         "id": sample.id,
         "width": sample.picture.width,
         "height": sample.picture.height,
