@@ -27,6 +27,10 @@ class TrainingError(ReprolensError):
     """Training cannot start or cannot go on."""
 
 
+class StoppedError(TrainingError):
+    """Training was told to stop by a signal; the same command goes on with it."""
+
+
 class ExportError(ReprolensError):
     """A model cannot be exported, or the exported model is not as good as the trained one."""
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,13 @@ Gather = Callable[[list[Any]], list[Any]]
 Measure = Callable[[nn.Module, Iterable[Any], tuple[str, ...], Gather], Mapping[str, float]]
 """`(model, batches of this process's share of the val split, class names, gather)` to named metrics, `map` among them:
 the evaluator, from above. `gather` joins the lists of all processes."""
+Follow = Callable[[str], AbstractContextManager[Callable[[], None]]]
+"""A training's fingerprint to a context that lasts as long as it does, and gives what to call after every epoch."""
+
+
+def unfollowed(fingerprint: str) -> AbstractContextManager[Callable[[], None]]:
+    """Tell nobody how a training goes."""
+    return nullcontext(lambda: None)
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,17 @@ class Trained:
 
 
 def train_detector(
-    config: Config, folder: Folder, initial: Path, history: Path, measure: Measure, checkpoints: Path | None = None
+    config: Config,
+    folder: Folder,
+    initial: Path,
+    history: Path,
+    measure: Measure,
+    checkpoints: Path | None = None,
+    follow: Follow = unfollowed,
 ) -> Trained:
     """Train the configured detector, or go on where a run of the same fingerprint in `checkpoints` stopped.
+
+    With `checkpoints`, `follow` is entered by the first process for the length of the training.
 
     Raises WeightsError for bad starting weights, TrainingError if training cannot start or go on.
     """
@@ -68,15 +83,15 @@ def train_detector(
     accelerate.utils.set_seed(config.seed)  # Python's, numpy's and torch's generators
     model = build(config.model, len(folder.classes))
     match = load_starting_weights(initial, model, config.model, folder.classes)
-    trained = ever_trainable(model, config.transfer, match)
+    learning = ever_trainable(model, config.transfer, match)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in trained)
+        parameter.requires_grad_(name in learning)
     index = open_index(folder)
     device = choose_device(config.trainer)
     rank, world = place()
-    _refuse_impossible(config, len(folder.splits["train"]), len(trained), world)
+    _refuse_impossible(config, len(folder.splits["train"]), len(learning), world)
     if checkpoints is None:
-        return _train(config, index, model, match, history, measure, None, None)
+        return _train(config, index, model, match, history, measure, None, None, lambda: None)
     parts = fingerprint(config, index.digest(), initial, device, world)
     run, reason = run_folder(checkpoints, parts) if rank == 0 else (Path(), "")
     run = agreed(run, cpu=device.type == "cpu")
@@ -86,7 +101,9 @@ def train_detector(
             discard_oldest(checkpoints, UNFINISHED)
             if saved is None and reason:
                 print(f"train: starts fresh: {reason}", file=sys.stderr)
-        return _train(config, index, model, match, history, measure, run, saved)
+        with follow(run.name) if rank == 0 else unfollowed(run.name) as epoch_over:
+            trained = _train(config, index, model, match, history, measure, run, saved, epoch_over)
+        return replace(trained, report=trained.report | {"fingerprint": run.name})
 
 
 def losses(model: nn.Module, images: Tensor, targets: list[dict[str, Tensor]]) -> Mapping[str, Tensor]:
@@ -103,6 +120,7 @@ def _train(
     measure: Measure,
     checkpoints: Path | None,
     saved: dict[str, Any] | None,
+    epoch_over: Callable[[], None],
 ) -> Trained:
     rank, world = place()
     trainer, augment = config.trainer, config.augment
@@ -132,7 +150,7 @@ def _train(
         "map",
         lambda module, epoch: set_trainable(module, config.transfer, match, epoch),
     )
-    state, report = train(model, task, loader, config, hardware, history, checkpoints, saved)
+    state, report = train(model, task, loader, config, hardware, history, checkpoints, saved, epoch_over)
     return Trained(state, report | _transferred(match), checkpoints)
 
 

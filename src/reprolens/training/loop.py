@@ -67,12 +67,14 @@ def train(
     history: Path | None = None,
     checkpoints: Path | None = None,
     saved: dict[str, Any] | None = None,
+    epoch_over: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train `model`; return the weights to keep and the report for reports/train.json.
 
     The loader's batch sampler has `epoch` and `start`, the number of batches of that epoch to pass over. `history`
-    gains a row after every epoch. With `checkpoints`, a folder, the state is saved there now and then; `saved` is such
-    a state to go on from. Raises TrainingError if the loss is not finite, memory runs out, or a signal asks to stop.
+    gains a row after every epoch, then `epoch_over` is called. With `checkpoints`, a folder, the state is saved there
+    now and then; `saved` is such a state to go on from. Raises TrainingError if the loss is not finite, memory runs
+    out, or a signal asks to stop.
     """
     trainer = config.trainer
     steps_an_epoch = -(-len(loader) // trainer.accumulate)
@@ -82,8 +84,10 @@ def train(
         restore(run, saved)
     progress = run.progress
     history = history if run.accelerator.is_main_process else None
-    if history and progress.rows:
-        _write_history(history, progress.rows)  # DVC removed it with the stage's other outputs
+    if history:  # DVC removes it with the stage's other outputs; without DVC it may be an earlier training's
+        history.unlink(missing_ok=True)
+        if progress.rows:
+            _write_history(history, progress.rows)
     with watched(run, trainer, hardware, checkpoints) as watch, bar("train", int(total)) as line:
         line.advance(progress.step)
         while not progress.finished:
@@ -92,6 +96,7 @@ def train(
             _close_epoch(run, task, config, watch)
             if history:
                 _write_history(history, progress.rows)
+            epoch_over()
             watch.save_if_due()
         watch.save()  # so that nothing is lost if the results cannot be written
     if history:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from reprolens.config import Trainer
-from reprolens.errors import TrainingError
+from reprolens.errors import StoppedError, TrainingError
 from reprolens.training.checkpoint import save_checkpoint
 from reprolens.training.hardware import Hardware
 from reprolens.training.interruption import Interruption, noted_signals
@@ -38,7 +38,7 @@ class Watch:
         return limit is not None and bool(self._most(self.seconds() >= limit * 60))
 
     def save_if_due(self) -> None:
-        """Save a checkpoint if it is time to, or if a signal came; that one then ends the run with TrainingError.
+        """Save a checkpoint if it is time to, or if a signal came; that one then ends the run with StoppedError.
 
         Of several processes the first one raises it, the others end quietly with its status.
         """
@@ -50,7 +50,7 @@ class Watch:
         if asked == 2:
             at = f"stopped by {self._interruption.received or 'a signal to another process'}"
             kept = "the same command goes on from there" if self._folder else "nothing was kept"
-            raise TrainingError(f"{at} at step {self._run.progress.step}; {kept}")
+            raise StoppedError(f"{at} at step {self._run.progress.step}; {kept}")
 
     def save(self) -> None:
         """Save a checkpoint, where there is a folder for it."""
@@ -77,7 +77,7 @@ class Watch:
                 self.save_if_due()
             elif self._interruption.received:
                 at = f"stopped by {self._interruption.received} while validating"
-                raise TrainingError(f"{at}; the same command goes on from the last checkpoint") from None
+                raise StoppedError(f"{at}; the same command goes on from the last checkpoint") from None
             reason = str(error).splitlines()[0]
             raise TrainingError(f"trainer.workers: a process that loads pictures died ({reason}); try fewer") from None
 
