@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -42,4 +43,18 @@ def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         if "DVC_ROOT" in os.environ:  # DVC removes a stage's outputs before it runs the stage
             print("Earlier results are safe in DVC's cache: `dvc checkout` puts them back.", file=sys.stderr)
+        _record(error)
         raise SystemExit(2) from None
+    except Exception as error:
+        traceback.print_exc()
+        _record(error)
+        raise SystemExit(1) from None
+
+
+def _record(error: Exception) -> None:
+    """Let the dashboard show a failure too, once the user has been told."""
+    if os.environ.get("RANK", "0") == "0":  # of several processes of a training the first
+        from reprolens.tracking.failure import record_failure
+
+        sys.stderr.flush()
+        record_failure(Path(), Path(sys.argv[0]).stem, error)

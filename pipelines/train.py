@@ -1,12 +1,16 @@
-"""data/voc, weights/initial.pt -> weights/model.pt, reports/train.json, reports/history.csv."""
+"""data/voc, weights/initial.pt -> weights/model.pt, reports/train.json, reports/history.csv, reports/sheets/."""
 
+from functools import partial
 from pathlib import Path
 
 from pipelines.stage import run
 from reprolens.config import load
 from reprolens.evaluation.predict import validation_metrics
 from reprolens.files import write_json
+from reprolens.loading import open_index
+from reprolens.loading.sheet import draw_training_sheets
 from reprolens.models import save_trained
+from reprolens.tracking.live import live
 from reprolens.training.checkpoint import discard_checkpoints
 from reprolens.training.detection import train_detector
 from reprolens.training.processes import launch, place
@@ -18,6 +22,10 @@ def main() -> str:
     if launch("pipelines.train", config.trainer.processes):
         return ""  # the first of them has done the rest
     folder = read_folder(Path("data/voc"))
+    if place()[0] == 0:
+        height, width = config.model.image_size
+        sheets = Path("reports/sheets")
+        draw_training_sheets(open_index(folder), config.augment, (height, width), config.seed, sheets)
     trained = train_detector(
         config,
         folder,
@@ -25,6 +33,7 @@ def main() -> str:
         Path("reports/history.csv"),
         validation_metrics,
         Path(".checkpoints"),
+        partial(live, Path(), config),
     )
     if place()[0] > 0:
         return ""

@@ -39,6 +39,13 @@ class Mode(StrEnum):
     disabled = "disabled"
 
 
+class Unreachable(StrEnum):
+    """What becomes of an online run for which there is no key or no server."""
+
+    offline = "offline"
+    fail = "fail"
+
+
 class Direction(StrEnum):
     """Which way a metric gets better."""
 
@@ -242,6 +249,7 @@ class Evaluate:
     score_threshold: float
     bootstrap: int
     samples: int
+    worst: int
 
     def __post_init__(self) -> None:
         check(self.split in ("train", "val", "test"), "evaluate.split", "must be train, val or test")
@@ -250,6 +258,7 @@ class Evaluate:
         good = self.bootstrap == 0 or 100 <= self.bootstrap <= 100_000
         check(good, "evaluate.bootstrap", "must be from 100 to 100000, or 0 (no intervals)")
         check(self.samples >= 0, "evaluate.samples", "must be at least 0")
+        check(self.worst >= 0, "evaluate.worst", "must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -276,9 +285,13 @@ class Tracking:
     tags: list[str]
     notes: str | None
     artifacts: bool
+    system_metrics: bool
+    unreachable: Unreachable
+    timeout: float
 
     def __post_init__(self) -> None:
         check(bool(self.project), "tracking.project", "must not be empty")
+        check(self.timeout > 0, "tracking.timeout", "must be greater than 0")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""The artifacts of a run: the data set by reference, the model and the exported model as files."""
+"""The artifacts of a run: the data set by reference, and as files the model, the exported model, the predictions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +14,30 @@ if TYPE_CHECKING:
 
 MODEL = Path("weights/model.pt")
 EXPORT = Path("export")
+PREDICTIONS = Path("reports/predictions.json")
+
+GATE = "passed"
+"""The alias of an exported model that agrees with the trained one; one that does not is no artifact at all."""
 
 
 def check_files(root: Path) -> None:
     """Raise TrackingError if a file that is to become an artifact is missing."""
-    for path, stage in ((MODEL, "train"), (EXPORT / "model.onnx", "export")):
+    for path, stage in ((MODEL, "train"), (PREDICTIONS, "evaluate"), (EXPORT / "model.onnx", "export")):
         if not (root / path).is_file():
             raise TrackingError(f"{path}: not found; run dvc repro {stage}, or set tracking.artifacts: false")
 
 
 def log_artifacts(run: "wandb.Run", root: Path, config: Config, identity: Identity, reports: Reports) -> None:
-    """Log the data set first, then what was made from it. Files are copied into the run's folder.
+    """Log the data set as what the run used, then what was made from it. Files are copied into the run's folder.
 
-    Online the data set is marked as the run's input; wandb cannot say so offline, where it is logged like the others.
+    W&B's graph then leads from the data set over the run to the model, the exported model and the evaluation.
     """
-    data = dataset_artifact(identity, reports)
-    if run.offline:
-        run.log_artifact(data)
-    else:
-        run.use_artifact(data)
-    for artifact in (model_artifact(root, config, identity, reports), onnx_artifact(root, config, identity, reports)):
-        run.log_artifact(artifact)
+    # use_artifact refuses offline, because it would wait for the server; the record that it writes is this one
+    run._log_artifact(dataset_artifact(identity, reports), is_user_created=True, use_after_commit=True)
+    run.log_artifact(model_artifact(root, config, identity, reports))
+    run.log_artifact(evaluation_artifact(root, config, identity, reports))
+    if passed_gate(reports):
+        run.log_artifact(onnx_artifact(root, config, identity, reports), aliases=["latest", GATE])
 
 
 def dataset_artifact(identity: Identity, reports: Reports) -> "wandb.Artifact":
@@ -50,22 +54,54 @@ def dataset_artifact(identity: Identity, reports: Reports) -> "wandb.Artifact":
 
 def model_artifact(root: Path, config: Config, identity: Identity, reports: Reports) -> "wandb.Artifact":
     """Return the trained weights, with the hashes of what they were made from and how good they are."""
-    import wandb
-
-    metadata: dict[str, Any] = {"model": config.model.name, "metrics": _headline(reports), "dvc": dict(identity.hashes)}
-    artifact = wandb.Artifact(artifact_name(config.model.name, identity.data), type="model", metadata=metadata)
+    metadata: dict[str, Any] = {"metrics": _headline(reports)}
+    artifact = _artifact(config, identity, reports, "model", metadata)
     artifact.add_file(str(root / MODEL), skip_cache=True)
+    return artifact
+
+
+def evaluation_artifact(root: Path, config: Config, identity: Identity, reports: Reports) -> "wandb.Artifact":
+    """Return the model's predictions in COCO's format, and the measures of them."""
+    artifact = _artifact(config, identity, reports, "evaluation", {"metrics": _headline(reports)})
+    artifact.add_file(str(root / PREDICTIONS), skip_cache=True)
+    artifact.add_file(str(root / "reports" / "evaluation.json"), skip_cache=True)
     return artifact
 
 
 def onnx_artifact(root: Path, config: Config, identity: Identity, reports: Reports) -> "wandb.Artifact":
     """Return the folder export/: the ONNX file, its labels and its model card."""
-    import wandb
-
-    metadata: dict[str, Any] = {"model": config.model.name, **reports.metrics["export"], "dvc": dict(identity.hashes)}
-    artifact = wandb.Artifact(artifact_name(config.model.name, identity.data, "onnx"), type="onnx", metadata=metadata)
+    artifact = _artifact(config, identity, reports, "onnx", reports.metrics["export"])
     artifact.add_dir(str(root / EXPORT), skip_cache=True)
     return artifact
+
+
+def passed_gate(reports: Reports) -> bool:
+    """Return whether every detection of the exported model had its partner among the trained model's."""
+    return reports.metrics["export"].get("parity/unmatched", 0) == 0
+
+
+def _artifact(
+    config: Config, identity: Identity, reports: Reports, kind: str, metadata: Mapping[str, Any]
+) -> "wandb.Artifact":
+    """Return an empty artifact of the model, with what it was made from and what `best` is decided by."""
+    import wandb
+
+    parts = [config.model.name, identity.data, *([kind] if kind != "model" else [])]
+    origin: dict[str, Any] = {"model": config.model.name, "dvc": dict(identity.hashes)}
+    if kind != "evaluation" and (objective := _objective(config, identity, reports)):
+        origin["objective"] = objective
+    return wandb.Artifact(artifact_name(*parts), type=kind, metadata={**metadata, **origin})
+
+
+def _objective(config: Config, identity: Identity, reports: Reports) -> dict[str, Any] | None:
+    """Return what versions are compared by: the sweep's first metric, and the data on which it was measured."""
+    name = config.sweep.metric[0]
+    values = (metrics[name] for metrics in reports.metrics.values() if name in metrics)
+    value = next((value for value in values if isinstance(value, int | float)), None)
+    if value is None:
+        return None
+    direction = config.sweep.direction[0].value
+    return {"name": name, "direction": direction, "value": value, "data": identity.hashes.get("data")}
 
 
 def _hash(identity: Identity, name: str) -> dict[str, str]:

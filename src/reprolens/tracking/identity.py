@@ -2,10 +2,14 @@
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
+import os
+import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import yaml
 
 from reprolens.config import Config
 from reprolens.errors import TrackingError
+from reprolens.tracking.partial import read_object
 
 HASHED = {"data": "data/voc", "initial_weights": "weights/initial.pt", "model": "weights/model.pt"}
 """The outputs whose DVC hashes a run carries, by their name in its configuration."""
@@ -21,9 +26,16 @@ WRITTEN = ("config.yaml", "dvc.lock", "reports")
 """What the pipeline itself writes into Git's tree: a change there does not make the source dirty."""
 
 
+SNAPSHOT, PATCH = Path(".dvc/tmp/snapshot"), Path("changes.patch")
+"""Where a trial's workspace says which tree and commit its sources are, and how the two differ."""
+
+LIBRARIES = ("accelerate", "dvc", "hydra-core", "onnxruntime", "timm", "torch", "torchvision", "wandb")
+"""The libraries whose versions a run carries."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """`config` is the whole composed configuration, plus the sections `dvc` and `git` where they are known."""
+    """`config` is the whole composed configuration, plus the sections `environment`, and `dvc` and `git` if known."""
 
     id: str
     name: str
@@ -32,58 +44,116 @@ class Identity:
     hashes: Mapping[str, str]
 
 
-def identify(root: Path, config: Config, finished: bool = True) -> Identity:
-    """Return the identity of the experiment in `root`. Raises TrackingError if dvc.lock is there but damaged.
+def identify(root: Path, config: Config) -> Identity:
+    """Return the identity of the experiment whose results lie in `root`.
 
-    One that is not finished has no results, so no hashes: what its dvc.lock names are another one's.
+    Raises TrackingError if dvc.lock is there but damaged.
     """
-    composed = json.loads(json.dumps(dataclasses.asdict(config)))  # plain dicts, lists, texts and numbers
-    hashes = dvc_hashes(root / "dvc.lock") if finished else {}
-    revision = git_revision(root)
+    training = read_object(root / "reports" / "train.json").get("fingerprint")
+    hashes, stages = dvc_hashes(root / "dvc.lock")
+    return _identity(root, config, str(training) if training else None, hashes, stages)
+
+
+def identify_unfinished(root: Path, config: Config, training: str | None) -> Identity:
+    """Return the identity of an experiment without results, so without hashes: those in dvc.lock are another one's.
+
+    `training` is the fingerprint of its training, None if it did not come so far.
+    """
+    return _identity(root, config, training, {}, {})
+
+
+def _identity(
+    root: Path, config: Config, training: str | None, hashes: Mapping[str, str], stages: Mapping[str, str]
+) -> Identity:
+    # Plain dicts, lists, texts and numbers.
+    composed = json.loads(without_secrets(json.dumps(dataclasses.asdict(config), ensure_ascii=False)))
     data = Path(config.data.path).name or config.data.format
+    known = {
+        "dvc": {**hashes, **({"stages": dict(stages)} if stages else {})},
+        "git": git_revision(root),
+        "training": training,
+        "environment": environment(),
+    }
     return Identity(
-        id=run_id(composed, hashes),
+        id=run_id(composed, training),
         name=config.tracking.name or f"{config.model.name}-{data}-seed{config.seed}",
         data=data,
-        config=composed | ({"dvc": dict(hashes)} if hashes else {}) | ({"git": revision} if revision else {}),
+        config=composed | {name: value for name, value in known.items() if value},
         hashes=hashes,
     )
 
 
-def run_id(composed: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
-    """Return the same 16 hexadecimal digits for the same experiment: configuration, data, model, group.
+def run_id(composed: Mapping[str, Any], training: str | None) -> str:
+    """Return the same 16 hexadecimal digits for the same experiment: configuration, training, group.
 
+    The training's fingerprint is over its data, starting weights, code and libraries too, and is known before its
+    first step, so a run that is written live and one that is written from the results of the same training are one.
     Of tracking only the group counts: two sweeps that share a combination have a run of it each.
     """
     experiment = {
         "group": composed["tracking"]["group"],
-        "config": {key: value for key, value in composed.items() if key != "tracking"},
-        "data": hashes.get("data"),
-        "model": hashes.get("model"),
+        "config": {key: value for key, value in composed.items() if key not in ("tracking", "sweep")},
+        "training": training,
     }
     return hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def dvc_hashes(lock: Path) -> dict[str, str]:
-    """Return the hashes that dvc.lock holds of `HASHED`; none if there is no dvc.lock."""
+def dvc_hashes(lock: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the hashes that dvc.lock holds of `HASHED`, and one of each stage: of all that DVC noted of it.
+
+    Two runs in which a stage has the same hash had the same command, inputs, parameters and results of it. Both are
+    empty if there is no dvc.lock.
+    """
     if not lock.is_file():
-        return {}
+        return {}, {}
     try:
-        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        stages = dict(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"])
         outputs = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", ())}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
         raise TrackingError(f"{lock.name}: cannot be read; restore it with git checkout {lock.name}") from None
-    return {name: str(outputs[path]) for name, path in HASHED.items() if outputs.get(path)}
+    hashes = {name: str(outputs[path]) for name, path in HASHED.items() if outputs.get(path)}
+    return hashes, {
+        name: hashlib.md5(json.dumps(stage, sort_keys=True, default=str).encode()).hexdigest()
+        for name, stage in sorted(stages.items())
+        if name != "track"  # it is this one
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Return what the experiment runs on, without anything of the machine's name or its variables."""
+    versions = {}
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "libraries": versions,
+    }
 
 
 def git_revision(root: Path) -> dict[str, str | bool] | None:
-    """Return the commit, and whether files other than the pipeline's own outputs differ from it; None without Git."""
+    """Return the commit, and whether files other than the pipeline's own outputs differ from it; None without Git.
+
+    A sweep's trial runs the sources as they were when the sweep began, which its workspace names.
+    """
+    with suppress(OSError, ValueError):
+        _, baseline = (root / SNAPSHOT).read_text(encoding="utf-8").split()
+        return {"revision": baseline, "dirty": (root / PATCH).stat().st_size > 0}
     revision = _git(root, "rev-parse", "HEAD")
     if not revision:
         return None
     outputs = [f":(exclude){path}" for path in WRITTEN]
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *outputs)
     return {"revision": revision, "dirty": bool(changed)}
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with its URLs bare of user, password and query, where keys and tokens stand."""
+    bare = re.sub(r"\b(\w+://)[^/\s\"'@]*@", r"\1", text)
+    # By \b and the optional end the time is linear in the length: an error may be very long.
+    return re.sub(r"\b(\w+://[^\s\"'?]*)(?:\?[^\s\"']*)?", r"\1", bare)
 
 
 def artifact_name(*parts: str) -> str:

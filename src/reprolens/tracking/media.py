@@ -18,19 +18,46 @@ def build_media(reports: Reports) -> dict[str, Any]:
     """Return all that is more than a number, by its name in the run. Raises TrackingError for a broken picture."""
     import wandb
 
+    errors = [list(row) for row in reports.errors]
     media: dict[str, Any] = {
         "curves/precision_recall": _precision_recall(reports.precision_recall),
-        "curves/precision_recall_picture": _picture(reports.precision_recall_image),
-        "tables/per_class": wandb.Table(
-            columns=list(reports.per_class_columns), data=[list(row) for row in reports.per_class]
+        "curves/confusion": _confusion(reports.confusion),
+        "curves/errors": wandb.plot.bar(
+            _table(("error", "cost"), [[name, cost] for name, _, cost in reports.errors]),
+            "error",
+            "cost",
+            title="AP50 that each kind of error costs (TIDE)",
         ),
+        "tables/per_class": _table(reports.per_class_columns, [list(row) for row in reports.per_class]),
+        "tables/errors": _table(("error", "count", "cost"), errors),
     }
-    if reports.samples:
-        names = dict(enumerate(reports.classes, start=1))
-        media["samples/boxes"] = [_sample(sample, names) for sample in reports.samples]
-    if reports.sheet is not None:
-        media["samples/sheet"] = _picture(reports.sheet)
-    return media
+    names = dict(enumerate(reports.classes, start=1))
+    for key, samples in (("samples/boxes", reports.samples), ("samples/worst", reports.worst)):
+        if samples:
+            media[key] = [_sample(sample, names) for sample in samples]
+    media |= {f"figures/{name}": _picture(path) for name, path in reports.figures.items()}
+    return media | {f"sheets/{name}": _picture(path) for name, path in reports.sheets.items()}
+
+
+def _table(columns: Sequence[str], rows: list[list[Any]]) -> "wandb.Table":
+    import wandb
+
+    return wandb.Table(columns=list(columns), data=rows)
+
+
+def _confusion(pairs: Sequence[tuple[str, str, int]]) -> Any:
+    """Return W&B's confusion matrix of counts; of more pairs than it draws those that occur, the most frequent."""
+    import wandb
+
+    if len(pairs) > MAX_POINTS:
+        pairs = sorted((pair for pair in pairs if pair[2]), key=lambda pair: -pair[2])[:MAX_POINTS]
+    columns = ("Actual", "Predicted", "nPredictions")
+    return wandb.plot_table(
+        vega_spec_name="wandb/confusion_matrix/v1",  # the chart that wandb.plot.confusion_matrix uses
+        data_table=_table(columns, [list(pair) for pair in pairs]),
+        fields={name: name for name in columns},
+        string_fields={"title": "Confusion, IoU 0.5"},
+    )
 
 
 def _precision_recall(points: Sequence[tuple[str, float, float]]) -> Any:
@@ -38,7 +65,7 @@ def _precision_recall(points: Sequence[tuple[str, float, float]]) -> Any:
     import wandb
 
     step = math.ceil(len(points) / MAX_POINTS) or 1
-    table = wandb.Table(columns=["class", "recall", "precision"], data=[list(point) for point in points[::step]])
+    table = _table(("class", "recall", "precision"), [list(point) for point in points[::step]])
     return wandb.plot_table(
         vega_spec_name="wandb/area-under-curve/v0",  # the chart that wandb.plot.pr_curve uses
         data_table=table,
@@ -53,20 +80,24 @@ def _precision_recall(points: Sequence[tuple[str, float, float]]) -> Any:
 
 def _sample(sample: Sample, names: Mapping[int, str]) -> "wandb.Image":
     boxes = {"predictions": _boxes(sample.predictions, names), "ground_truth": _boxes(sample.truth, names)}
-    return _picture(sample.image, caption=sample.id, boxes=boxes)
+    caption = sample.id if sample.why is None else f"{sample.id}: {sample.why}"
+    return _picture(sample.image, caption=caption, boxes=boxes)
 
 
 def _picture(path: Any, **more: Any) -> "wandb.Image":
     """Return the picture; its file is copied as it is, never encoded again."""
     import wandb
+    from PIL import Image
 
     try:
-        return wandb.Image(str(path), **more)
+        with Image.open(path) as picture:
+            picture.verify()
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for a broken PNG
         raise TrackingError(
             f"reports/{path.parent.name}/{path.name}: cannot be read as a picture ({error}); "
-            "write it again with dvc repro -f evaluate"
+            f"write it again with dvc repro -f {'train' if path.parent.name == 'sheets' else 'evaluate'}"
         ) from None
+    return wandb.Image(str(path), **more)
 
 
 def _boxes(items: Sequence[Labelled], names: Mapping[int, str]) -> dict[str, Any]:

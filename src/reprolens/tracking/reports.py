@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,9 @@ from reprolens.errors import TrackingError
 
 STAGES = {"dataset": "convert", "pretrain": "pretrain", "train": "train", "evaluation": "evaluate", "export": "export"}
 """Each JSON report, and the stage that writes it."""
+
+FIGURES = {"precision_recall": "pr.png", "confusion": "confusion.png", "errors": "errors.png"}
+"""The figures of reports/plots/, and the names that they have in the run."""
 
 Number = int | float
 Scalar = Number | bool | str
@@ -28,28 +32,39 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, without boxes drawn into it, and what is and what was seen on it."""
+    """One picture, without boxes drawn into it, what is and what was seen on it, and why it is one of the worst."""
 
     id: str
     image: Path
     truth: tuple[Labelled, ...]
     predictions: tuple[Labelled, ...]
+    why: str | None = None
 
 
 @dataclass(frozen=True)
 class Reports:
-    """Everything under reports/ that the run shows. `metrics` holds, of each JSON report, what is one value a key."""
+    """Everything under reports/ that the run shows.
+
+    metrics: of each JSON report, what is one value a key.
+    confusion: true class, predicted class and how often; both may be the background.
+    errors: kind of error, how many of it, the AP50 that they cost.
+    figures: `precision_recall`, `confusion` and `errors`, as pictures.
+    sheets: of the contact sheets `samples`, `worst`, `data` and `augmentation` those that show something.
+    """
 
     metrics: Mapping[str, Mapping[str, Scalar]]
     classes: tuple[str, ...]
     columns: tuple[str, ...]
     history: tuple[Mapping[str, Number], ...]
     precision_recall: tuple[tuple[str, float, float], ...]
-    precision_recall_image: Path
+    confusion: tuple[tuple[str, str, int], ...]
+    errors: tuple[tuple[str, int, float], ...]
     per_class_columns: tuple[str, ...]
     per_class: tuple[tuple[str | float | None, ...], ...]
     samples: tuple[Sample, ...]
-    sheet: Path | None
+    worst: tuple[Sample, ...]
+    figures: Mapping[str, Path]
+    sheets: Mapping[str, Path]
 
 
 def read_reports(folder: Path) -> Reports:
@@ -57,22 +72,37 @@ def read_reports(folder: Path) -> Reports:
     values = {name: _read_object(folder / f"{name}.json", stage) for name, stage in STAGES.items()}
     columns, history = _read_history(folder / "history.csv")
     classes = _class_names(values["dataset"], folder / "dataset.json")
-    samples = _read_samples(folder / "samples", classes)
-    per_class = _read_csv(folder / "plots" / "per_class.csv", "evaluate", ["class"])
+    samples, worst = _read_samples(folder / "samples", classes)
+    plots = folder / "plots"
+    per_class = _read_csv(plots / "per_class.csv", "evaluate", ["class"])
     return Reports(
         metrics={name: _scalars(value) for name, value in values.items()},
         classes=classes,
         columns=columns,
         history=history,
-        precision_recall=_read_precision_recall(folder / "plots" / "pr.csv"),
-        precision_recall_image=_existing(folder / "plots" / "pr.png", "evaluate"),
+        precision_recall=tuple(
+            (name, _cell(recall, line) or 0.0, _cell(precision, line) or 0.0)
+            for line, (name, recall, precision) in _read_columns(plots / "pr.csv", ("class", "recall", "precision"))
+        ),
+        confusion=tuple(
+            (truth, prediction, _whole(count, line))
+            for line, (truth, prediction, count) in _read_columns(
+                plots / "confusion.csv", ("truth", "prediction", "count")
+            )
+        ),
+        errors=tuple(
+            (name, _whole(count, line), _number(cost, line))
+            for line, (name, count, cost) in _read_columns(plots / "errors.csv", ("error", "count", "cost"))
+        ),
         per_class_columns=per_class[0],
         per_class=tuple(
             tuple(text if name == "class" else _cell(text, line) for name, text in zip(per_class[0], row, strict=True))
             for line, row in per_class[1]
         ),
         samples=samples,
-        sheet=_existing(folder / "samples" / "sheet.png", "evaluate") if samples else None,
+        worst=worst,
+        figures={name: _existing(plots / file, "evaluate") for name, file in FIGURES.items()},
+        sheets=_find_sheets(folder, bool(samples), bool(worst)),
     )
 
 
@@ -81,8 +111,9 @@ def summary(reports: Reports) -> dict[str, Any]:
 
     What evaluation.json says keeps its names, and so does every other key that has a slash (`parity/images`). A bare
     key of another report would be ambiguous (dataset and evaluation both count `images`), so its report stands in
-    front: `train/seconds`. The best stands where W&B puts it, `{"val/map50": {"max": 0.9}}`; it is said again here
-    because a run that is continued online forgets the best of what it was sent before.
+    front: `train/seconds`; so it does before a key that the history has too, `train/val/map50`. The best stands where
+    W&B puts it, `{"val/map50": {"max": 0.9}}`; it is said again here because a run that is continued online forgets the
+    best of what it was sent before.
     """
     named: dict[str, Any] = {}
     for column in reports.columns:
@@ -92,7 +123,8 @@ def summary(reports: Reports) -> dict[str, Any]:
             named[column] = {best: max(values) if best == "max" else min(values)}
     for report, metrics in reports.metrics.items():
         for key, value in metrics.items():
-            named[key if report == "evaluation" or "/" in key else f"{report}/{key}"] = value
+            keeps = report == "evaluation" or ("/" in key and key not in reports.columns)
+            named[key if keeps else f"{report}/{key}"] = value
     return named | dict(reports.metrics["evaluation"])
 
 
@@ -168,6 +200,20 @@ def _cell(text: str, place: str) -> float | None:
         raise TrackingError(f"{place}: {text!r} is not a number; run the stage that wrote it again") from None
 
 
+def _number(text: str, place: str) -> float:
+    number = _cell(text, place)
+    if number is None or not math.isfinite(number):
+        raise TrackingError(f"{place}: {text!r} is not a number; run the stage that wrote it again")
+    return number
+
+
+def _whole(text: str, place: str) -> int:
+    number = _number(text, place)
+    if not number.is_integer():
+        raise TrackingError(f"{place}: {text!r} is not a whole number; run the stage that wrote it again")
+    return int(number)
+
+
 def _read_history(path: Path) -> tuple[tuple[str, ...], tuple[Mapping[str, Number], ...]]:
     """Return the columns, and of each row those that are not empty; `epoch` and `global_step` are whole numbers."""
     counters = ("epoch", "global_step")
@@ -182,36 +228,51 @@ def _read_history(path: Path) -> tuple[tuple[str, ...], tuple[Mapping[str, Numbe
     return header, tuple(history)
 
 
-def _read_precision_recall(path: Path) -> tuple[tuple[str, float, float], ...]:
-    names = ("class", "recall", "precision")
+def _read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield of each row its place and the cells of these columns, in their order."""
     header, rows = _read_csv(path, "evaluate", names)
     where = [header.index(name) for name in names]
-    points = []
     for place, row in rows:
-        name, recall, precision = (row[index] for index in where)
-        points.append((name, _cell(recall, place) or 0.0, _cell(precision, place) or 0.0))
-    return tuple(points)
+        yield place, tuple(row[index] for index in where)
 
 
-def _read_samples(folder: Path, classes: Sequence[str]) -> tuple[Sample, ...]:
+def _read_samples(folder: Path, classes: Sequence[str]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Return the samples, and the pictures that were served worst."""
     path = folder / "samples.json"
     try:
-        samples = tuple(
-            Sample(
-                id=str(entry["id"]),
-                image=_existing(folder / entry["image"], "evaluate"),
-                truth=tuple(_labelled(item) for item in entry["truth"]),
-                predictions=tuple(_labelled(item) for item in entry["predictions"]),
-            )
-            for entry in _read_json(path, "evaluate")
-        )
+        entries = [(str(entry["kind"]), _read_sample(entry, folder)) for entry in _read_json(path, "evaluate")]
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, "evaluate", f"does not describe pictures and their boxes ({error!r})") from None
-    for sample in samples:
+    for kind, sample in entries:
+        if kind not in ("sample", "worst"):
+            raise _damaged(path, "evaluate", f"has a picture of the kind {kind!r}")
         for item in (*sample.truth, *sample.predictions):
             if item.label not in classes:
                 raise _damaged(path, "evaluate", f"names the class {item.label!r}, which reports/dataset.json lacks")
-    return samples
+    samples, worst = (tuple(sample for kind, sample in entries if kind == which) for which in ("sample", "worst"))
+    return samples, worst
+
+
+def _read_sample(entry: Mapping[str, Any], folder: Path) -> Sample:
+    return Sample(
+        id=str(entry["id"]),
+        image=_existing(folder / entry["image"], "evaluate"),
+        truth=tuple(_labelled(item) for item in entry["truth"]),
+        predictions=tuple(_labelled(item) for item in entry["predictions"]),
+        why=None if entry["why"] is None else str(entry["why"]),
+    )
+
+
+def _find_sheets(folder: Path, samples: bool, worst: bool) -> dict[str, Path]:
+    """Return the contact sheets; those of pictures must be there where there are pictures to show."""
+    sheets = {}
+    for name, file, shown in (("samples", "sheet.png", samples), ("worst", "worst.png", worst)):
+        if shown:
+            sheets[name] = _existing(folder / "samples" / file, "evaluate")
+    for name in ("data", "augmentation"):
+        if (path := folder / "sheets" / f"{name}.jpg").is_file():
+            sheets[name] = path
+    return sheets
 
 
 def _labelled(item: Mapping[str, Any]) -> Labelled:

@@ -18,17 +18,17 @@ ACCESS = (
     "WANDB_CONFIG_DIR",
     "WANDB_CREDENTIALS_FILE",
     "WANDB_ERROR_REPORTING",
+    "WANDB_HTTPS_PROXY",
+    "WANDB_HTTP_PROXY",
     "WANDB_HTTP_TIMEOUT",
     "WANDB_IDENTITY_TOKEN_FILE",
     "WANDB_INSECURE_DISABLE_SSL",
+    "WANDB_X_EXTRA_HTTP_HEADERS",
 )
 """The user's variables that count: where the server is, who asks, and whether errors are reported to a third party."""
 
 INIT_TIMEOUT = 10.0
 """Seconds to wait for the server before the run is written offline."""
-
-FINISH_TIMEOUT = 300.0
-"""Seconds to wait at the end for uploads."""
 
 
 @contextmanager
@@ -64,8 +64,11 @@ def stage_artifacts_in(run: "wandb.Run") -> Path:
     return folder
 
 
-def settings() -> "wandb.Settings":
-    """Return settings that write what we log and nothing else: no output, code, packages or host."""
+def settings(timeout: float, watched: int | None = None) -> "wandb.Settings":
+    """Return settings that write what we log and nothing else: no output, code, packages or host.
+
+    `timeout` is how many seconds to wait at the end for uploads, `watched` a process whose load is shown.
+    """
     import wandb
 
     return wandb.Settings(
@@ -73,7 +76,7 @@ def settings() -> "wandb.Settings":
         disable_code=True,
         disable_git=True,
         disable_job_creation=True,
-        finish_timeout=FINISH_TIMEOUT,
+        finish_timeout=timeout,
         finish_timeout_raises=True,
         host="",
         init_timeout=INIT_TIMEOUT,
@@ -84,8 +87,9 @@ def settings() -> "wandb.Settings":
         use_dot_wandb=False,
         x_disable_machine_info=True,
         x_disable_meta=True,
-        x_disable_stats=True,
+        x_disable_stats=watched is None,
         x_save_requirements=False,
+        x_stats_pid=watched or os.getpid(),
     )
 
 
