@@ -94,6 +94,8 @@ def train(config):
         write("reports/history.csv", "\n".join([COLUMNS, *rows, ""]))
         write(checkpoint, str(epoch))
         note("epoch", done=epoch, checkpoints=str(place))
+    Path("reports/sheets").mkdir(exist_ok=True)
+    Path("reports/sheets/data.jpg").write_bytes(base64.b64decode(PNG))
     write("weights/model.pt", json.dumps([config[name] for name in ("model", "optimizer", "trainer", "seed")]))
     write("reports/train.json", {"epochs": epochs, "seconds": 1, "kept/epoch": epochs, "val/map": quality(config) / 2})
     checkpoint.unlink()
@@ -109,7 +111,10 @@ def evaluate(config):
     write("reports/samples/samples.json", [])
     write("reports/plots/pr.csv", "class,recall,precision\na,0.5,0.9\nb,0.5,0.8\n")
     write("reports/plots/per_class.csv", "class,boxes,ap50_voc12\na,3,0.9\nb,3,0.8\n")
-    Path("reports/plots/pr.png").write_bytes(base64.b64decode(PNG))
+    write("reports/plots/confusion.csv", "truth,prediction,count\na,a,3\n")
+    write("reports/plots/errors.csv", "error,count,cost\ncls,1,0.01\n")
+    for name in ("pr", "confusion", "errors"):
+        Path(f"reports/plots/{name}.png").write_bytes(base64.b64decode(PNG))
 
 
 def export(config):
@@ -121,6 +126,7 @@ def export(config):
 
 def track(config):
     write("reports/run.json", {"mode": "disabled"})
+    write("reports/index.html", "<!doctype html>")
 
 
 if "DVC_ROOT" in os.environ:

@@ -4,13 +4,13 @@ import json
 import os
 import re
 import signal
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tracking.written import read_run
 
 pytestmark = pytest.mark.slow
 
@@ -115,40 +115,19 @@ def test_second_driver_on_a_grid_says_so_in_one_line_and_the_first_goes_on(share
 # ---- one W&B run a trial
 
 
-def records(log: Path) -> Iterator[Any]:
-    """Yield the records of a run's transaction log: LevelDB's log format behind a header of 7 bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, offset, parts = log.read_bytes(), 7, b""
-    while offset + 7 <= len(data):
-        left = 32768 - offset % 32768
-        if left < 7:
-            offset += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[offset : offset + 7])
-        parts += data[offset + 7 : offset + 7 + length]
-        offset += 7 + length
-        if kind in (1, 4):  # the whole record, or its last part
-            yield wandb_internal_pb2.Record.FromString(parts)
-            parts = b""
-
-
 def read_runs(root: Path) -> list[dict[str, Any]]:
-    """Return id, group, learning rate, exit code and number of epochs of each offline run in a repository."""
-    runs = []
-    for log in sorted((root / "wandb").glob("offline-run-*/*.wandb")):
-        run: dict[str, Any] = {"folder": f"wandb/{log.parent.name}", "epochs": 0, "exit": None}
-        for record in records(log):
-            kind = record.WhichOneof("record_type")
-            if kind == "run":
-                config = {item.key: json.loads(item.value_json) for item in record.run.config.update}
-                lr = config["optimizer"]["lr"] if "optimizer" in config else None
-                run |= {"id": record.run.run_id, "group": record.run.run_group, "lr": lr}
-            elif kind == "exit":
-                run["exit"] = record.exit.exit_code
-            run["epochs"] += kind == "history"
-        runs.append(run)
-    return runs
+    """Return folder, id, group, learning rate and exit code of each offline run in a repository."""
+    runs = [read_run(folder) for folder in sorted((root / "wandb").glob("offline-run-*"))]
+    return [
+        {
+            "folder": f"wandb/{run.folder.name}",
+            "id": run.run.run_id,
+            "group": run.run.run_group,
+            "lr": run.config["optimizer"]["lr"],
+            "exit": run.exit_code,
+        }
+        for run in runs
+    ]
 
 
 def test_every_trial_is_one_run_of_the_sweep_s_group_and_a_failed_one_is_marked(new_project: Any) -> None:

@@ -55,10 +55,18 @@ def reports(workspace: Path, value: float, word: str) -> None:
     }
     for name, report in values.items():
         (workspace / "reports" / f"{name}.json").write_text(json.dumps(report))
+    quoted = f'"{word.replace(chr(34), chr(34) * 2)}"'
+    plots = {
+        "pr.csv": f"class,recall,precision\n{quoted},0.5,1\n{quoted},1,0.5\n",
+        "per_class.csv": f"class,boxes,ap50_voc12\n{quoted},4,0.75\n",
+        "confusion.csv": f"truth,prediction,count\n{quoted},{quoted},3\n{quoted},background,1\n",
+        "errors.csv": f"error,count,cost\n{quoted},3,0.25\n",
+    }
+    for name, text in plots.items():
+        (workspace / "reports" / "plots" / name).write_text(text)
     header = f"epoch,global_step,lr,train/loss,train/{word.replace(',', '')},val/map50"
     (workspace / "reports" / "history.csv").write_text(f"{header}\n1,4,0.1,2,1,0.3\n2,8,0.01,1,0.5,0.4\n")
-    for name in ("samples/0.jpg", "plots/pr.png"):
-        Image.new("RGB", (16, 12)).save(workspace / "reports" / name)
+    Image.new("RGB", (16, 12)).save(workspace / "reports" / "samples" / "0.jpg")
     for name in ("dvc.log", "params.yaml", "export/README.md"):
         (workspace / name).write_text("")
 
@@ -162,13 +170,14 @@ def test_trial_page_shows_its_parameters_curves_pictures_stages_and_data(tmp_pat
     write_pages(folder)
     page = parse(folder / "0" / "index.html")
     assert texts(page, "//h2") == [
-        *["Parameters", "Get it", "Training, by epoch", "Precision and recall"],
-        *["Samples", "Stages", "Data", "Reports", "Files"],
+        *["Parameters", "Get it", "Training, by epoch", "Precision and recall", "Classes", "Confusion", "Errors"],
+        *["Samples", "Stages", "Data set", "All values", "Files"],
     ]
-    assert [len(figure["data"]) for figure in figures(page)] == [2, 1, 1]
+    assert texts(page, "//figure[@class='curves']/figcaption") == ["Loss", "Validation", "Learning rate"]
     assert page.xpath("//pre/text()")[0].split("\n")[0] == "reprolens promote s/0"
     assert "dvc exp apply s-0" in page.xpath("//pre/text()")[0]
-    assert len(page.xpath("//svg//rect")) == 2
+    assert page.xpath("//svg/image/@href") == ["reports/samples/0.jpg"]
+    assert len(page.xpath("//figure[@class='shot']//g[@class='truth' or @class='seen']")) == 2
     assert "convert cached" in texts(page, "//tr")
     assert "train 1 min 2 s" in texts(page, "//tr")
     assert "train 2 7" in texts(page, "//tr")
@@ -178,6 +187,21 @@ def test_trial_page_shows_its_parameters_curves_pictures_stages_and_data(tmp_pat
         "export/README.md",
         "reports/history.csv",
     ]
+
+
+def test_trial_page_shows_its_objective_and_links_to_the_page_of_its_run(tmp_path: Path) -> None:
+    folder = sweep_folder(tmp_path / "s")
+    (folder / "2" / "reports" / "index.html").write_text("")
+    write_pages(folder)
+    page = parse(folder / "2" / "index.html")
+    assert texts(page, "//div[@class='tile']") == ["voc12/map50 ↑ 0.7000 0.6800 \u2013 0.7100"]
+    assert page.xpath("//p[@class='links']/a[text()='page of the run']/@href") == ["reports/index.html"]
+
+
+def test_only_the_page_of_a_sweep_loads_plotly(tmp_path: Path) -> None:
+    folder = sweep_folder(tmp_path / "s")
+    assert parse(write_pages(folder)).xpath("//script/@src") == ["plotly.min.js"]
+    assert not parse(folder / "0" / "index.html").xpath("//script/@src")
 
 
 def test_trials_that_are_not_done_have_a_page_too(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from reprolens.sweeps.leaderboard import Entry, Leaderboard, write_interval
@@ -16,7 +16,6 @@ _FEW_VALUES = 6  # so many different numbers stand beside each other, as those o
 _LOG_RANGE = 20.0  # an axis of positive numbers that span more is logarithmic
 _SPREAD = 0.6  # share of a choice's width over which its trials are laid out, so that none hides another
 _LABEL = 13  # letters of a line under an axis
-_PALETTE = ("--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6")
 
 
 def parallel_coordinates(board: Leaderboard) -> Figure | None:
@@ -72,32 +71,6 @@ def pareto_figure(board: Leaderboard) -> Figure | None:
     above = {"showlegend": True, "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}}
     x, y = ({"title": {"text": _escape(metric)}} for metric in board.sweep.metrics[:2])
     return {"data": data, "layout": {"height": 380, "xaxis": x, "yaxis": y} | above}
-
-
-def curve_figures(history: Sequence[Mapping[str, float]]) -> list[tuple[str, Figure]]:
-    """Return the curves of a history over its epochs: the losses, the validation metrics, the learning rate."""
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    groups = {
-        "Loss": [name for name in columns if name.startswith("train/") or (name.startswith("val/") and "loss" in name)],
-        "Validation": [name for name in columns if name.startswith("val/") and "loss" not in name],
-        "Learning rate": [name for name in columns if name == "lr" or name.startswith("lr/")],
-    }
-    return [(title, _curves(history, names)) for title, names in groups.items() if names]
-
-
-def _curves(history: Sequence[Mapping[str, float]], names: Sequence[str]) -> Figure:
-    mode = "lines" if len(history) > 1 else "markers"
-    data = []
-    for index, name in enumerate(names):
-        rows = [row for row in history if name in row]
-        color = _PALETTE[index % len(_PALETTE)]
-        look: Figure = {"mode": mode, "line": {"color": color, "width": 2}, "marker": {"color": color}}
-        if index >= len(_PALETTE):
-            look["line"]["dash"] = "dot"
-        x, y = [row["epoch"] for row in rows], [row[name] for row in rows]
-        data.append({"type": "scatter", "x": x, "y": y, "name": _escape(name.removeprefix("train/")), **look})
-    layout = {"showlegend": len(names) > 1, "hovermode": "x unified"}
-    return {"data": data, "layout": layout | {"height": 280}}
 
 
 def _parameter_figure(board: Leaderboard, name: str) -> Figure:

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from reprolens.sweeps.importance import importances
 from reprolens.sweeps.record import Status, Sweep, Trial, read_sweep, read_trials, trial_folder
-from reprolens.sweeps.results import read_object
 from reprolens.sweeps.seeds import Group, Interval, group_seeds
 from reprolens.sweeps.wording import (
     MISSING,
@@ -24,6 +23,7 @@ from reprolens.sweeps.wording import (
     write_parameters,
     write_value,
 )
+from reprolens.tracking.partial import read_object
 
 _TAIL = 6  # lines shown of a failed trial's log
 

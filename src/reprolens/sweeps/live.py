@@ -17,7 +17,7 @@ import yaml
 
 from reprolens.errors import SweepError
 from reprolens.sweeps.record import Status, Sweep, Trial, read_sweep, read_trial, trial_folder
-from reprolens.sweeps.results import read_history
+from reprolens.tracking.partial import read_history
 from reprolens.tracking.reports import best_is
 
 STAGES = ("compose", "convert", "pretrain", "train", "evaluate", "export", "track")

@@ -1,26 +1,27 @@
 """A sweep to look at in a browser: one page for the sweep and one for each trial, without any network.
 
 The same records give the same bytes. Everything that comes from outside (names, values, lines of logs) is escaped: by
-Jinja in the pages, by `charts` in the figures.
+Jinja in the pages, by `charts` in the figures. What a trial's page shares with the run's own page, reports/index.html,
+is shown by the same templates, those of `tracking`.
 """
 
-import json
 import shlex
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from reprolens.files import write_text
-from reprolens.sweeps.charts import curve_figures, parallel_coordinates, parameter_figures, pareto_figure, whisker
-from reprolens.sweeps.leaderboard import Leaderboard, leaderboard
+from reprolens.sweeps.charts import parallel_coordinates, parameter_figures, pareto_figure, whisker
+from reprolens.sweeps.leaderboard import Entry, Leaderboard, leaderboard
 from reprolens.sweeps.record import Status, Trial, read_trials, trial_folder
-from reprolens.sweeps.results import REPORTS, read_history, read_list, read_object
 from reprolens.sweeps.seeds import Interval
-from reprolens.sweeps.wording import MISSING, shorten_names, write_duration, write_number, write_value
+from reprolens.sweeps.wording import MISSING, shorten_names, write_number
+from reprolens.tracking.page import PAGE, environment
+from reprolens.tracking.page.sections import Tile, read_sections
+from reprolens.tracking.partial import read_object
 
 PLOTLY = "plotly.min.js"
 
@@ -67,34 +68,48 @@ def _sweep_page(board: Leaderboard) -> str:
 
 def _trial_page(sweep: Path, board: Leaderboard, trial: Trial) -> str:
     folder = trial_folder(sweep, trial.number)
-    reports = {name: read_object(folder / "reports" / f"{name}.json") for name in REPORTS}
     entry = next((entry for entry in board.entries if entry.trial.number == trial.number), None)
-    values = zip(board.sweep.metrics, trial.values or (), entry.intervals if entry else (), strict=False)
+    shown = read_sections(folder, lambda path, _: _beside(path, folder))
     longest = max((float(stage.get("seconds", 0)) for stage in trial.stages.values()), default=0.0)
     link = read_object(folder / "reports" / "run.json").get("url")
     return (
         _environment()
         .get_template("trial.html")
         .render(
-            plotly=f"../{PLOTLY}",
             sweep=board.sweep,
             trial=trial,
             entry=entry,
             ranked=len(board.entries),
-            values=list(values),
+            tiles=[
+                *_tiles(board, trial, entry),
+                *(tile for tile in shown.tiles if tile.name not in board.sweep.metrics),
+            ],
             promote=f"reprolens promote {shlex.quote(f'{sweep.name}/{trial.number}')}",
             apply=f"dvc exp apply {shlex.quote(trial.experiment)}" if trial.experiment else None,
             longest=longest or 1.0,
-            figures=curve_figures(read_history(folder)),
-            precision_recall="reports/plots/pr.png" if (folder / "reports/plots/pr.png").is_file() else None,
-            samples=_samples(folder),
-            splits=_splits(reports["dataset"]),
-            dataset=reports["dataset"],
-            metrics={name: _scalars(report) for name, report in reports.items() if _scalars(report)},
+            shown=shown,
+            page=PAGE.as_posix() if (folder / PAGE).is_file() else None,
             files=[name for name in FILES if (folder / name).is_file()],
             run=link if isinstance(link, str) and link.startswith(("https://", "http://")) else None,
         )
     )
+
+
+def _tiles(board: Leaderboard, trial: Trial, entry: Entry | None) -> list[Tile]:
+    """Return the objectives of a finished trial."""
+    tiles = []
+    intervals = entry.intervals if entry else (None,) * len(trial.values or ())
+    for name, way, value, found in zip(
+        board.sweep.metrics, board.sweep.directions, trial.values or (), intervals, strict=False
+    ):
+        ends = (write_number(found.low), write_number(found.high)) if found else ("", "")
+        tiles.append(Tile(f"{name} {'↑' if way == 'maximize' else '↓'}", write_number(value), *ends))
+    return tiles
+
+
+def _beside(path: Path, folder: Path) -> str | None:
+    """Return a picture's address as seen from the trial's page; None where there is no such file."""
+    return quote(path.relative_to(folder).as_posix()) if path.is_file() else None
 
 
 def _bars(rows: list[tuple[tuple[float, ...], tuple[Interval | None, ...]]]) -> list[list[dict[str, float] | None]]:
@@ -109,44 +124,6 @@ def _bars(rows: list[tuple[tuple[float, ...], tuple[Interval | None, ...]]]) -> 
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _samples(folder: Path) -> list[dict[str, Any]]:
-    """Return the sample pictures with their boxes; what is not as the evaluate stage writes it is left out."""
-    samples = []
-    for entry in read_list(folder / "reports" / "samples" / "samples.json"):
-        try:
-            name = str(entry["image"])
-            sample = {
-                "image": f"reports/samples/{name}",
-                "id": str(entry["id"]),
-                "width": float(entry["width"]),
-                "height": float(entry["height"]),
-                "truth": [_box(item) for item in entry["truth"]],
-                "predictions": [_box(item) for item in entry["predictions"]],
-            }
-        except (KeyError, TypeError, ValueError):
-            continue
-        if "/" not in name and (folder / "reports" / "samples" / name).is_file():
-            samples.append(sample)
-    return samples
-
-
-def _box(item: Mapping[str, Any]) -> dict[str, Any]:
-    x0, y0, x1, y1 = (float(value) for value in item["box"])
-    score = item.get("score")
-    label = str(item["label"]) if score is None else f"{item['label']} {float(score):.2f}"
-    return {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "label": label}
-
-
-def _splits(dataset: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Return name, pictures and boxes of each part of the data set."""
-    names = [key.removeprefix("images/") for key in dataset if key.startswith("images/")]
-    return [(name, dataset[f"images/{name}"], dataset.get(f"boxes/{name}", 0)) for name in names]
-
-
-def _scalars(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in report.items() if isinstance(value, bool | int | float | str)}
-
-
 def _write_plotly(path: Path) -> None:
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # here: it takes a while
 
@@ -157,25 +134,10 @@ def _write_plotly(path: Path) -> None:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reprolens.sweeps"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"value": write_value, "exact": _exact, "number": _number}
-    environment.filters |= {"duration": write_duration, "time": _time}
-    environment.globals |= {"missing": MISSING, "Status": Status}
-    return environment
-
-
-def _exact(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _number(value: Any) -> str:
-    return write_number(value) if isinstance(value, float) or value is None else write_value(value)
+    made = environment("reprolens.sweeps")
+    made.filters["time"] = _time
+    made.globals["Status"] = Status
+    return made
 
 
 def _time(seconds: float | None) -> str:

@@ -34,11 +34,11 @@ from reprolens.sweeps.process import (
     stages_done,
 )
 from reprolens.sweeps.record import Status, Sweep, Trial, read_sweep, read_trial, trial_folder, write_trial
-from reprolens.sweeps.results import REPORTS, read_object
 from reprolens.sweeps.slots import environment, side_by_side, slot
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
 from reprolens.sweeps.workspace import is_whole, make_workspace, tidy_workspace, trial_config
-from reprolens.tracking import publish_failure, retract_failure
+from reprolens.tracking.failure import STAGES, is_published, publish_failure, retract_failure
+from reprolens.tracking.partial import REPORTS, read_object
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def run_trial(
                 trial = _recorded(root, folder, plan, trial, config)
             write_trial(sweep, trial)
             if trial.status == Status.failed:
-                _publish_failure(folder, trial, own)
+                _publish_failure(folder, trial, own, next((name for name in keys if name not in trial.stages), "track"))
     except OSError as error:
         place = error.filename or folder
         raise SweepError(f"{place}: {error.strerror or error}; the trial cannot be written") from None
@@ -161,10 +161,15 @@ def _recorded(root: Path, folder: Path, plan: Sweep, trial: Trial, config: Confi
     return replace(trial, values=values, experiment=name)
 
 
-def _publish_failure(folder: Path, trial: Trial, config: Config) -> None:
-    """Write the run of a failed trial, once its record is safe; where that fails too, its record says so."""
+def _publish_failure(folder: Path, trial: Trial, config: Config, stage: str) -> None:
+    """Write the run of a failed trial, once its record is safe; where that fails too, its record says so.
+
+    A stage that could say why it failed has done so itself, and a trial whose track stage is done has its run.
+    """
+    if stage not in STAGES or is_published(folder):
+        return
     try:
-        publish_failure(folder, config, trial.error or "")
+        publish_failure(folder, config, stage, trial.error or "")
     except (ReprolensError, OSError) as error:
         write_trial(folder.parent, replace(trial, tail=(*trial.tail, f"no W&B run was written: {error}")))
 

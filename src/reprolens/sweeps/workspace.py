@@ -17,8 +17,10 @@ import yaml
 from reprolens.config import Config, FileWeights
 from reprolens.config.compose import to_yaml
 from reprolens.files import write_text
+from reprolens.sweeps.estimate import in_cache
 from reprolens.sweeps.experiment import RECORDED
 from reprolens.sweeps.git import Snapshot, changes, checkout, exists, has_all, write_patch
+from reprolens.tracking.identity import PATCH, SNAPSHOT
 
 OWN = ("config.yaml", "dvc.lock", "params.yaml")
 """What a workspace has of its own as soon as it has run; a later snapshot of the sources leaves it alone."""
@@ -36,7 +38,7 @@ def make_workspace(
     `cache` is the repository's DVC cache, `checkpoints` the folder that a training here uses: the same one wherever the
     same training is gone on with. The Weights & Biases folder is the repository's, so that one has all trials' runs.
     """
-    mark = workspace / ".dvc" / "tmp" / "snapshot"
+    mark = workspace / SNAPSHOT
     old = mark.read_text(encoding="utf-8") if mark.is_file() else ""
     if old != f"{snapshot.tree} {snapshot.baseline}":
         tree = old.partition(" ")[0]
@@ -48,7 +50,7 @@ def make_workspace(
         checkout(root, snapshot.tree, workspace, names)
         if not kept:  # its own are not there yet, and the repository's are of another experiment
             (workspace / "dvc.lock").unlink(missing_ok=True)
-        write_patch(root, snapshot, workspace / "changes.patch")
+        write_patch(root, snapshot, workspace / PATCH)
         write_text(mark, f"{snapshot.tree} {snapshot.baseline}")
     sources = [config.data.path, *([config.pretrain.path] if isinstance(config.pretrain, FileWeights) else [])]
     for source in sorted(map(os.path.normpath, sources)):
@@ -87,8 +89,7 @@ def is_whole(workspace: Path, cache: Path) -> bool:
         outputs = {output["path"]: output["md5"] for stage in stages for output in stage.get("outs", ())}
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return False
-    objects = (name for path, name in outputs.items() if path not in RECORDED)
-    kept = all((cache / "files" / "md5" / name[:2] / name[2:]).exists() for name in objects)
+    kept = all(in_cache(cache, name) for path, name in outputs.items() if path not in RECORDED)
     return kept and all((workspace / path).exists() for path in outputs)
 
 
