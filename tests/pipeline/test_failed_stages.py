@@ -1,0 +1,84 @@
+"""Laws of a stage that fails: it leaves a run marked as failed, with what there is, until the experiment succeeds."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.conftest import Reproduction
+from reprolens.tracking.transaction_log import RunLog, _records, find_log, read_log
+
+HOPELESS = """\
+seed: 1
+data: {path: data/digits, image_size: 96, train: 24, val: 8, test: 10, max_digits: 4, max_size: 40}
+model: {image_size: [96, 96]}
+optimizer: {lr: 1e30}
+schedule: {warmup_epochs: 0}
+trainer: {max_epochs: 3, batch_size: 24, evaluate_every: 3, gradient_clip: 0}
+evaluate: {samples: 4}
+export: {parity_images: 4}
+"""
+"""A step an epoch, of which the first makes the weights so large that the second's loss is not finite."""
+
+
+def folders(root: Path) -> list[Path]:
+    return sorted((root / "wandb").glob("*run-*"))
+
+
+def read_only_run(root: Path) -> tuple[RunLog, dict[str, Any]]:
+    """Return the one run there is, and its configuration."""
+    (folder,) = folders(root)
+    log = read_log(find_log(folder))
+    (run,) = [record.run for record in _records(log.path) if record.WhichOneof("record_type") == "run"]
+    return log, {item.key: json.loads(item.value_json) for item in run.config.update}
+
+
+def stage(root: Path, name: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"} | {"PYTHONPATH": "src"}
+    command = [sys.executable, "-m", f"pipelines.{name}"]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+
+def test_a_conversion_without_its_data_leaves_a_failed_run_with_the_error(repository: Path) -> None:
+    params = (repository / "params.yaml").read_text()
+    (repository / "params.yaml").write_text(f"{params.partition('seed:')[0]}seed: 1\ndata: {{path: nowhere}}\n")
+    assert stage(repository, "compose").returncode == 0
+    done = stage(repository, "convert")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    log, config = read_only_run(repository)
+    assert line == f"error: {log.summary['error']}" and "nowhere" in line
+    assert (log.summary["error/stage"], log.exit_code, log.rows) == ("convert", 1, ())
+    assert config["data"]["path"] == "nowhere" and "training" not in config
+    assert stage(repository, "convert").returncode == 2
+    assert len(folders(repository)) == 1
+
+
+@pytest.mark.slow
+def test_a_failed_training_leaves_its_history_and_the_next_success_takes_it_away(
+    reproduction: Reproduction, tmp_path: Path
+) -> None:
+    tried = Reproduction(tmp_path / "tried")
+    shutil.copytree(reproduction.root, tried.root, symlinks=True)
+    shutil.rmtree(tried.root / "wandb")  # as if nothing had been tracked yet
+    (tried.root / "reports" / "run.json").unlink()
+    params = (tried.root / "params.yaml").read_text()
+    tried.choose("optimizer", "sgd")
+    tried.set_overrides(HOPELESS)
+    done = tried.run("dvc", "repro", "track")
+    assert done.returncode != 0
+    log, config = read_only_run(tried.root)
+    assert "the loss is not finite at step 2" in log.summary["error"] and log.summary["error"] in done.stderr
+    assert (log.summary["error/stage"], log.exit_code) == ("train", 1)
+    assert (len(log.rows), log.summary["epoch"]) == (1, 1)
+    assert config["optimizer"]["lr"] == 1e30 and len(config["training"]) == 16
+    (tried.root / "params.yaml").write_text(params)
+    assert tried.run("dvc", "repro", "track").returncode == 0
+    log, config = read_only_run(tried.root)
+    assert log.exit_code == 0 and "error" not in log.summary
+    assert log.id == json.loads((tried.root / "reports" / "run.json").read_text())["id"]
