@@ -29,6 +29,14 @@ class Repository:
         """Return the configuration with other values in the section `tracking`."""
         return dataclasses.replace(self.config, tracking=dataclasses.replace(self.config.tracking, **changes))
 
+    def damage(self, name: str, text: str | None) -> None:
+        """Give a file another content; None removes it."""
+        path = self.root / name
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+
 
 def build_repository(root: Path, epochs: int = 5, samples: int = 3, model_size: int = 1000) -> Repository:
     """Fill a folder with what compose, convert, pretrain, train, evaluate and export write; sizes are in bytes."""

@@ -135,11 +135,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_is_missing_or_damaged_is_named_in_one_line_with_the_stage_that_writes_it(fresh: Any, name: str) -> None:
-    path, text = fresh.root / name, DAMAGES[name]
-    if text is None:
-        path.unlink()
-    else:
-        path.write_text(text)
+    fresh.damage(name, DAMAGES[name])
     with pytest.raises(TrackingError) as raised:
         build_media(read_reports(fresh.root / "reports"))
     assert name in str(raised.value)

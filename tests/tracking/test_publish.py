@@ -288,11 +288,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_missing_or_damaged_file_is_named_in_one_line_and_leaves_no_run(fresh: Any, name: str) -> None:
-    path, text = fresh.root / name, DAMAGES[name]
-    if text is None:
-        path.unlink()
-    else:
-        path.write_text(text)
+    fresh.damage(name, DAMAGES[name])
     with pytest.raises(TrackingError) as raised:
         publish(fresh.root, fresh.config)
     assert name in str(raised.value)

@@ -22,15 +22,8 @@ PAGE = Path("reports/index.html")
 """Where the page lies in a repository or a trial's workspace."""
 
 _PROVENANCE = ("dvc", "git", "environment")  # the sections of the configuration that no one chose
-_CHOICE = (
-    "name",
-    "format",
-    "method",
-    "source",
-    "split",
-    "mode",
-    "metric",
-)  # what names a group's choice, if it has one
+_CHOICE = ("name", "format", "method", "source", "split", "mode", "metric")
+"""The keys that name a group's choice, if it has one."""
 
 
 def write_page(root: Path, composed: Mapping[str, Any], run: Mapping[str, str]) -> Path:
