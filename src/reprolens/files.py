@@ -35,7 +35,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     old = temporary.with_name(f"{temporary.name}-old")  # moved away whole, so that the place is never half removed
     try:
         yield temporary
-        temporary.chmod(0o755)
         if path.is_symlink() or path.is_file():
             path.unlink()
         elif path.exists():
@@ -46,6 +45,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if old.exists():
                 old.replace(path)
             raise
+        path.chmod(0o755)  # only now: that it is private tells what a killed process left behind
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
