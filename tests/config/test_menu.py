@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from reprolens.config import Config
+from reprolens.config import Config, Policy
 from reprolens.config.compose import compose, to_yaml
 from reprolens.config.schema import VARIANTS
 
@@ -60,14 +60,33 @@ def test_every_choice_that_params_mentions_exists() -> None:
                 assert (ROOT / "conf" / group / f"{name}.yaml").is_file(), f"{group}: {name}"
 
 
+def _keys(path: Path) -> set[str]:
+    """Return the keys that a file of the menu gives, its own and those of the files that its defaults list names."""
+    content = yaml.safe_load(path.read_text())
+    named = {name for entry in content.pop("defaults", []) if isinstance(entry, dict) for name in entry}
+    return {*content, *named}
+
+
+def test_every_kind_of_problem_has_its_policy_in_the_menu() -> None:
+    content = yaml.safe_load((ROOT / "conf" / "data" / "policy" / "default.yaml").read_text())
+    assert list(content) == [field.name for field in dataclasses.fields(Policy)]
+
+
+def test_every_format_has_its_file_in_the_menu() -> None:
+    files = {yaml.safe_load(path.read_text())["format"]: path.stem for path in CHOICES if path.parent.name == "data"}
+    assert files == {name: name for name in VARIANTS["data"][1]}
+
+
 def test_every_knob_of_the_schema_has_its_default_in_the_menu() -> None:
     knobs: dict[str, Any] = {}
     for field in dataclasses.fields(Config):
         kinds: tuple[Any, ...] = get_args(field.type) or (field.type,)
+        if field.name in VARIANTS:
+            kinds = tuple(VARIANTS[field.name][1].values())
         knobs |= {f"{field.name}/{kind.__name__}": kind for kind in kinds if hasattr(kind, "__dataclass_fields__")}
     for place, kind in knobs.items():
         wanted = {field.name for field in dataclasses.fields(kind)}
-        offered = [set(yaml.safe_load(path.read_text())) for path in CHOICES if path.parent.name == place.split("/")[0]]
+        offered = [_keys(path) for path in CHOICES if path.parent.name == place.split("/")[0]]
         assert wanted in offered, f"no file of conf/{place.split('/')[0]} holds {sorted(wanted)}"
 
 

@@ -14,7 +14,10 @@ from reprolens.config.schema import (
     Export,
     FileWeights,
     Full,
+    Imported,
+    Labelled,
     LastLayers,
+    Masks,
     Model,
     NewHead,
     OneCycle,
@@ -30,7 +33,9 @@ from reprolens.config.schema import (
     Tracking,
     Trainer,
     Transfer,
+    Via,
     Voc,
+    Yolo,
 )
 
 __all__ = [
@@ -46,7 +51,10 @@ __all__ = [
     "Export",
     "FileWeights",
     "Full",
+    "Imported",
+    "Labelled",
     "LastLayers",
+    "Masks",
     "Model",
     "NewHead",
     "OneCycle",
@@ -62,6 +70,8 @@ __all__ = [
     "Tracking",
     "Trainer",
     "Transfer",
+    "Via",
     "Voc",
+    "Yolo",
     "load",
 ]
