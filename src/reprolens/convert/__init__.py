@@ -1,5 +1,5 @@
-"""Any labelled data set becomes a VOC folder. One file a source format; `FORMATS` is the list."""
+"""Any labelled data set becomes a VOC folder. One file a source format."""
 
-from reprolens.convert.convert import FORMATS, convert
+from reprolens.convert.convert import convert
 
-__all__ = ["FORMATS", "convert"]
+__all__ = ["convert"]

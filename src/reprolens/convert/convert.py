@@ -1,39 +1,46 @@
 """A source data set to the VOC folder that every later stage reads, and a report of its content and its problems."""
 
-import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+import os
+import tempfile
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from reprolens.config import Data, Policy, Voc
+from reprolens.config import Data, Labelled, Policy
 from reprolens.config.schema import Action
-from reprolens.convert.digits import CLASSES, read_digits
-from reprolens.convert.picture import decode
-from reprolens.convert.source import Problem, SourceImage
-from reprolens.convert.split import split
-from reprolens.convert.voc import read_voc
+from reprolens.convert.archive import unpacked
+from reprolens.convert.check import Checked, check, judged
+from reprolens.convert.collect import Collected, collect
+from reprolens.convert.digits import CLASSES, open_digits
+from reprolens.convert.duplicates import near_duplicates, same_bytes
+from reprolens.convert.formats import detect, module_of, options_of
+from reprolens.convert.mask_files import write_masks
+from reprolens.convert.placing import clear_stale, dvc_caches, place
+from reprolens.convert.report import Origin, report
+from reprolens.convert.source import Problem, Source, SourceImage
+from reprolens.convert.split import Entry, groups, split
+from reprolens.convert.tree import Tree, open_tree
 from reprolens.errors import DataError
 from reprolens.files import atomic_folder
 from reprolens.progress import track
-from reprolens.voc import Box, Object, Record, write_folder
+from reprolens.voc import Record, write_folder
 from reprolens.voc.folder import SPLITS
 
-FORMATS: Mapping[str, Callable[[Any, int], Iterator[SourceImage | Problem]]] = {"digits": read_digits, "voc": read_voc}
-"""Every source format by its name in conf/data/: a function of its configuration and the seed."""
+T = TypeVar("T")
+R = TypeVar("R")
 
-# What was made here has no problems; the policy of a made source only has to refuse everything.
-_STRICT = Policy(
-    missing_image=Action.fail,
-    undecodable_image=Action.fail,
-    size_mismatch=Action.fail,
-    empty_box=Action.fail,
-    tiny_box=Action.fail,
-    box_outside=Action.fail,
-    class_not_in_train=Action.fail,
-)
+STRICT = Policy(**dict.fromkeys((field.name for field in fields(Policy)), Action.fail))
+"""What was made here has no problems."""
+
+MEASURING = {"test": 0, "val": 1}
+"""The splits that measure, the more final one first."""
+
+AHEAD = 256
+"""Pictures that are worked on at once, at most, so that memory does not grow with the data set."""
 
 
 def convert(config: Data, seed: int, out: Path) -> dict[str, Any]:
@@ -41,166 +48,203 @@ def convert(config: Data, seed: int, out: Path) -> dict[str, Any]:
 
     Raises DataError for a problem whose policy is `fail`; `out` then stays as it was.
     """
-    policy = config.policy if isinstance(config, Voc) else _STRICT
+    policy = config.policy if isinstance(config, Labelled) else STRICT
     if Path(config.path).resolve().is_relative_to(out.resolve()):
         raise DataError(f"{config.path}: data.path is in {out}, which is written anew; move your data set elsewhere")
-    problems: list[Problem] = []
-    images: list[SourceImage] = []
-    with atomic_folder(out) as folder:
-        (folder / "JPEGImages").mkdir()
-        for image, found in _placed(FORMATS[config.format](config, seed), folder / "JPEGImages", policy):
-            problems += found
-            if image is not None:
-                images.append(image)
-        if not images:
+    clear_stale(out)
+    with opened(config, seed) as (tree, source, origin), atomic_folder(out) as folder:
+        with tempfile.TemporaryDirectory(dir=folder) as spool:
+            collected = collect(tree, source, policy, Path(spool))
+            _stop(collected.problems, config.path)
+            caches = dvc_caches(tree.images.root, Path.cwd())
+
+            def work(image: SourceImage) -> Checked:
+                checked = check(image, policy, collected.mask_names)
+                return _placed(checked, folder / "JPEGImages", caches, own=Path(spool))
+
+            images = list(parallel(work, collected.images, "convert"))
+        problems = [*collected.problems, *(problem for image in images for problem in image.problems)]
+        images = [image for image in images if image.picture is not None]
+        if not images and problems:
             raise DataError(f"{config.path}: every picture has a problem, {problems[0].place}: {problems[0].reason}")
-        splits = split(images, config.ratios if isinstance(config, Voc) else (1.0, 0.0, 0.0), seed, problems)
-        for name, records in splits.items():
-            if not records:
-                raise DataError(f"{config.path}: no picture is left for the split {name!r}; add pictures or image sets")
-        classes, splits = _classes(config, splits, policy, problems)
-        _remove_unused(folder / "JPEGImages", images, splits)
+        tell_of_repeats(images, policy, problems)
+        _stop(problems, config.path)
+        splits = _split(images, config, seed, problems)
+        tell_of_look_alikes(images, splits, policy, problems)
+        classes, splits = _classes(origin, collected, images, splits, policy, problems)
+        _stop(problems, config.path)
         try:
-            write_folder(folder, classes, splits)
+            _remove_unused(folder / "JPEGImages", images, splits)
+            masks = {image.image.record.id: image.image.mask for image in images if image.image.mask is not None}
+            instances = {
+                image.image.record.id: image.image.instances for image in images if image.image.instances is not None
+            }
+            shown = write_masks(folder, splits, masks, instances, classes, collected.mask_names, problems)
+            write_folder(folder, classes, splits, segmented=shown)
         except OSError as error:
             raise DataError(f"{out}: cannot be written ({error.strerror}: {Path(str(error.filename)).name})") from None
-    return _report(config, classes, splits, problems)
+        return report(origin, classes, splits, shown, problems)
 
 
-def _placed(
-    images: Iterable[SourceImage | Problem], folder: Path, policy: Policy
-) -> Iterator[tuple[SourceImage | None, list[Problem]]]:
-    """Check the pictures and put them in `folder`, on as many threads as there are cores, in their order."""
+@contextmanager
+def opened(config: Data, seed: int) -> Iterator[tuple[Tree, Source, Origin]]:
+    """Open the source that a configuration names; an archive is unpacked for as long as the block runs.
 
-    def place(image: SourceImage | Problem) -> tuple[SourceImage | None, list[Problem]]:
-        if isinstance(image, Problem):
-            return None, [image]
-        problems: list[Problem] = []
-        checked = _checked(image, policy, problems)
-        if checked is not None:
-            target = folder / checked.record.file
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(checked.image, bytes):
-                    target.write_bytes(checked.image)
-                else:
-                    shutil.copyfile(checked.image, target)
-            except OSError as error:
-                raise DataError(f"{image.place}: its picture cannot be copied ({error.strerror})") from None
-            checked = replace(checked, image=target)  # lets go of the bytes
-        return checked, problems
+    Raises DataError if there is none, if it is in no format known, or if `auto` finds several that it could be.
+    """
+    if not isinstance(config, Labelled):
+        source = open_digits(config, seed)
+        yield open_tree(Path(config.path)), source, Origin(config.format, "made here", config.path, source.task)
+        return
+    with unpacked(Path(config.path)) as path:
+        tree = open_tree(path, None if config.images is None else Path(config.images))
+        name, reason = detect(tree) if config.format == "auto" else (config.format, "as asked for")
+        source = module_of(name).read(tree, options_of(name, config))
+        yield tree, source, Origin(name, reason, config.path, source.task)
 
-    with ThreadPoolExecutor() as pool:
+
+def parallel(function: Callable[[T], R], items: Collection[T], label: str) -> Iterator[R]:
+    """Yield the results in the order of the items, worked on by as many threads as there are cores.
+
+    Threads are enough: decoding, hashing and copying all leave Python's lock alone.
+    """
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            yield from track(pool.map(place, images), "convert")
+            for item in track(items, label):
+                pending.append(pool.submit(function, item))
+                if len(pending) >= AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BaseException:
             pool.shutdown(cancel_futures=True)  # an error must not wait for all the other pictures
             raise
 
 
-def _checked(image: SourceImage, policy: Policy, problems: list[Problem]) -> SourceImage | None:
-    """Return the picture with what was wrong about it mended, or None if it is to be left out."""
-
-    def problem(kind: str, reason: str) -> Action:
-        action: Action = getattr(policy, kind)
-        if action == Action.fail:
-            advice = f"mend it, or set data.policy.{kind} to drop" if image.place else "this is a fault of Reprolens"
-            raise DataError(f"{image.place or record.id}: {reason}; {advice}")
-        problems.append(Problem(kind, record.file, image.place, reason, action))
-        return action
-
-    record = image.record
-    file = image.image if isinstance(image.image, Path) else record.file
-    decoded = decode(image.image, (record.width, record.height))
-    if decoded is None:
-        problem("missing_image", f"its picture {file} does not exist")
-        return None
-    if isinstance(decoded, str):
-        problem("undecodable_image", f"its picture {file} does not decode ({decoded})")
-        return None
-    if decoded.upright is not None:
-        reason = "EXIF says to turn the picture before it is shown; it was turned and written anew"
-        problems.append(Problem("exif_orientation", record.file, image.place, reason, Action.fix))
-        image = replace(image, image=decoded.upright)
-    if (decoded.width, decoded.height) != (record.width, record.height):
-        real = f"{decoded.width} x {decoded.height}"
-        reason = f"says {record.width} x {record.height}, but the picture is {real} pixels"
-        if problem("size_mismatch", reason) == Action.drop:
-            return None
-        record = replace(record, width=decoded.width, height=decoded.height)
-    objects = [_checked_object(item, record, problem) for item in record.objects]
-    return replace(image, record=replace(record, objects=tuple(item for item in objects if item is not None)))
+def _placed(checked: Checked, folder: Path, caches: Sequence[Path], own: Path) -> Checked:
+    """Put a picture into the folder: moved if it lies in `own`, which is ours; else as `place` does."""
+    image, picture, source = checked.image, checked.picture, checked.image.image
+    if picture is None or not isinstance(source, Path):
+        return checked
+    target = folder / image.record.file
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if picture.upright is not None:
+            target.write_bytes(picture.upright)
+        elif source.is_relative_to(own):
+            source.replace(target)
+            image = replace(image, image=target)
+        else:
+            place(source, target, caches)
+    except OSError as error:
+        raise DataError(f"{image.place}: its picture cannot be copied ({error.strerror})") from None
+    return replace(checked, image=image, picture=replace(picture, upright=None))  # lets go of the bytes
 
 
-def _checked_object(item: Object, record: Record, problem: Callable[[str, str], Action]) -> Object | None:
-    x0, y0, x1, y1 = item.box
-    if x1 <= x0 or y1 <= y0:
-        problem("empty_box", f"a box of {item.name!r} has no area: {_on_disk(item.box)}")
-        return None
-    inside: Box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(record.width)), min(y1, float(record.height)))
-    if inside[2] <= inside[0] or inside[3] <= inside[1]:
-        problem("empty_box", f"a box of {item.name!r} lies wholly outside the picture: {_on_disk(item.box)}")
-        return None
-    if inside != item.box:
-        reason = f"a box of {item.name!r} reaches over the picture's edge: {_on_disk(item.box)}"
-        if problem("box_outside", reason) == Action.drop:
-            return None
-        item = replace(item, box=inside)
-    # One pixel, but for what float64 adds: 2.2 - 1.2 is 1.0000000000000002.
-    if min(inside[2] - inside[0], inside[3] - inside[1]) <= 1 + 1e-6:
-        reason = f"a box of {item.name!r} is at most one pixel wide or high: {_on_disk(inside)}"
-        if problem("tiny_box", reason) == Action.drop:
-            return None
-    return item
+def _stop(problems: Iterable[Problem], path: str) -> None:
+    """Raise DataError with the first problem that must not be, if there is one."""
+    failing = [problem for problem in problems if problem.action == Action.fail]
+    if not failing:
+        return
+    first = failing[0]
+    place = first.place or first.file or path
+    advice = f"mend it, or set data.policy.{first.kind} to {_lenient(first.kind)}"
+    if first.kind == "missing_image":
+        advice = f"set data.images to the folder of the pictures, or data.policy.{first.kind} to drop"
+    more = f" ({len(failing) - 1} more such problems; reprolens inspect lists all)" if len(failing) > 1 else ""
+    raise DataError(f"{place}: {first.reason}; {advice}{more}")
 
 
-def _on_disk(box: Box) -> str:
-    """Write a box as the annotation file has it, so that a user finds it there."""
-    return f"xmin {box[0] + 1:g}, ymin {box[1] + 1:g}, xmax {box[2]:g}, ymax {box[3]:g}"
+def _lenient(kind: str) -> str:
+    return "keep" if kind in ("duplicate_image", "near_duplicate", "similar_classes") else "drop"
 
 
-def _remove_unused(folder: Path, images: list[SourceImage], splits: dict[str, list[Record]]) -> None:
+def tell_of_repeats(images: Sequence[Checked], policy: Policy, problems: list[Problem]) -> None:
+    """Tell of pictures that are the same, byte for byte."""
+    for group in same_bytes([image.picture.digest for image in images if image.picture is not None]):
+        first = images[group[0]].image.record.file
+        for image in (images[number].image for number in group[1:]):
+            reason = f"the same picture as {first}, byte for byte"
+            problems.append(judged(Problem("duplicate_image", image.record.file, image.place, reason), policy))
+
+
+def tell_of_look_alikes(
+    images: Sequence[Checked], splits: Mapping[str, Sequence[Record]], policy: Policy, problems: list[Problem]
+) -> None:
+    """Tell of pictures in different splits that look the same, so that what is measured is not new to the model."""
+    part = {record.id: name for name, records in splits.items() for record in records}
+    known = [image for image in images if image.image.record.id in part]
+    parts = [part[image.image.record.id] for image in known]
+    alike: dict[int, list[int]] = defaultdict(list)
+    hashes = [None if image.picture is None else image.picture.fingerprint for image in known]
+    for pair in near_duplicates(hashes, parts):
+        # Told of the one that measures: test before val before train.
+        told, other = sorted(pair, key=lambda number: MEASURING.get(parts[number], len(MEASURING)))
+        alike[told].append(other)
+    for told, others in sorted(alike.items()):
+        image = known[told].image
+        first = f"{known[others[0]].image.record.file} in {parts[others[0]]}"
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        reason = f"in {parts[told]}, looks like {first}{more}"
+        problems.append(judged(Problem("near_duplicate", image.record.file, image.place, reason), policy))
+
+
+def _split(images: Sequence[Checked], config: Data, seed: int, problems: list[Problem]) -> dict[str, list[Record]]:
+    group_by, ratios = (config.group_by, config.ratios) if isinstance(config, Labelled) else (None, (1.0, 0.0, 0.0))
+    files = [(image.image.record.file, image.image.image) for image in images]
+    grouped = groups(files, group_by)
+    entries = [
+        Entry(said.record.id, said.split, checked.shown, group, said.record.file, said.place)
+        for checked, group in zip(images, grouped, strict=True)
+        for said in (checked.image,)
+    ]
+    ids = split(entries, ratios, seed, problems)
+    records = {image.image.record.id: image.image.record for image in images}
+    for name, part in ids.items():
+        if not part:
+            raise DataError(f"{config.path}: no picture is left for the split {name!r}; add pictures or image sets")
+    return {name: [records[id] for id in part] for name, part in ids.items()}
+
+
+def _remove_unused(folder: Path, images: Iterable[Checked], splits: Mapping[str, Sequence[Record]]) -> None:
     """Remove the pictures that no split has got."""
     used = {record.file for records in splits.values() for record in records}
     for image in images:
-        if image.record.file not in used:
-            (folder / image.record.file).unlink()
+        if image.image.record.file not in used:
+            (folder / image.image.record.file).unlink()
 
 
 def _classes(
-    config: Data, splits: dict[str, list[Record]], policy: Policy, problems: list[Problem]
+    origin: Origin,
+    collected: Collected,
+    images: Iterable[Checked],
+    splits: dict[str, list[Record]],
+    policy: Policy,
+    problems: list[Problem],
 ) -> tuple[tuple[str, ...], dict[str, list[Record]]]:
-    """Return the class names in index order, and the splits without the objects of classes that train lacks."""
-    names = {part: {item.name for record in splits[part] for item in record.objects} for part in SPLITS}
-    known = set(CLASSES) if config.format == "digits" else names["train"]
-    if not known:
-        raise DataError(f"{config.path}: the train split shows no object at all")
-    for part in SPLITS:
-        for name in sorted(names[part] - known):
+    """Return the class names in index order, and the splits without what shows classes that train lacks."""
+    shown = {image.image.record.id: image.shown for image in images}
+    names = {part: {name for record in splits[part] for name in shown[record.id]} for part in SPLITS}
+    if not names["train"]:
+        raise DataError(f"{origin.path}: the train split shows no object at all")
+    if origin.format == "digits":
+        return CLASSES, splits  # what is made here has these, also where few scenes do not show them all
+    for part in ("val", "test"):
+        for name in sorted(names[part] - names["train"]):
             reason = f"the class {name!r} is in {part} but not in train, so it cannot be learnt"
-            if policy.class_not_in_train == Action.fail:
-                raise DataError(f"{config.path}: {reason}; mend it, or set data.policy.class_not_in_train to drop")
-            problems.append(Problem("class_not_in_train", "", part, reason, policy.class_not_in_train))
-        splits[part] = [
-            replace(record, objects=tuple(item for item in record.objects if item.name in known))
-            for record in splits[part]
-        ]
-    return tuple(sorted(known)), splits
+            problems.append(judged(Problem("class_not_in_train", "", f"{origin.path}, {part}", reason), policy))
+        splits[part] = [_without(record, names[part] - names["train"]) for record in splits[part]]
+    classes = tuple(sorted(names["train"])) if collected.classes is None else collected.classes
+    for name in [name for name in classes if name not in names["train"] | names["val"] | names["test"]]:
+        problems.append(judged(Problem("unused_class", "", origin.path, f"the class {name!r} has no object"), policy))
+        if problems[-1].action == Action.drop:
+            classes = tuple(kept for kept in classes if kept != name)
+    return classes, splits
 
 
-def _report(
-    config: Data, classes: tuple[str, ...], splits: dict[str, list[Record]], problems: list[Problem]
-) -> dict[str, Any]:
-    boxes = {part: Counter(item.name for record in splits[part] for item in record.objects) for part in SPLITS}
-    report: dict[str, Any] = {
-        "images": sum(len(records) for records in splits.values()),
-        "boxes": sum(counter.total() for counter in boxes.values()),
-    }
-    report |= {f"images/{part}": len(splits[part]) for part in SPLITS}
-    report |= {f"boxes/{part}": boxes[part].total() for part in SPLITS}
-    report["problems"] = len(problems)
-    # Lists, because DVC's table of metrics shows every single value but skips lists.
-    report["classes"] = [{"name": name, **{part: boxes[part][name] for part in SPLITS}} for name in classes]
-    report["problem_list"] = [asdict(problem) for problem in problems]
-    report["source"] = [{"format": config.format, "path": config.path}]
-    return report
+def _without(record: Record, names: set[str]) -> Record:
+    if names.isdisjoint([*(item.name for item in record.objects), *record.labels]):
+        return record
+    objects = tuple(item for item in record.objects if item.name not in names)
+    return replace(record, objects=objects, labels=tuple(name for name in record.labels if name not in names))

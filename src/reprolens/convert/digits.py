@@ -15,13 +15,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from reprolens.config import Digits
-from reprolens.convert.source import SourceImage
+from reprolens.convert.source import Source, SourceImage
 from reprolens.errors import DataError
 from reprolens.voc import Box, Object, Record
 
 CLASSES = tuple(str(digit) for digit in range(10))
 SCAN = 8
 """Side of a scan in pixels; its grey values run from 0 to 16."""
+
+
+def open_digits(config: Digits, seed: int) -> Source:
+    """Open the scenes as a source. Raises DataError, once it is read, if the scans cannot be."""
+    return Source(read_digits(config, seed), CLASSES)
 
 
 def read_digits(config: Digits, seed: int) -> Iterator[SourceImage]:
