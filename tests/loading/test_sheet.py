@@ -112,7 +112,6 @@ def test_the_command_writes_the_sheet_and_says_where(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "add --augment"),
         (["--augment", "--choice", "mosiac"], "did you mean mosaic"),
         (["--augment", "--out", "sheet.jpg"], r"ends in \.png"),
         (["--augment", "--seed", "-1"], "must be at least 0"),

@@ -47,7 +47,7 @@ from reprolens.sweeps.search.space import parse
 from reprolens.sweeps.search.sweeper import check
 from reprolens.sweeps.slots import at_once
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
-from reprolens.sweeps.workspace import trial_config
+from reprolens.sweeps.workspace import data_paths, trial_config
 
 MULTIRUN = Path("multirun")
 """Where the sweeps lie, each in a folder of its name."""
@@ -97,7 +97,7 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
     config = space.configs[0]
     name = config.sweep.name or _name(space)
     folder = root / MULTIRUN / name
-    paths = {each.data.path for each in space.configs}
+    paths = {path for each in space.configs for path in data_paths(each.data)}
     inside = (Path(os.path.relpath(root / path, root)) for path in paths)
     snapshot = take_snapshot(root, [path for path in inside if path.parts and path.parts[0] != ".."])
     cache = _cache_folder(root)

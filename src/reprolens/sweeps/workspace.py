@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from reprolens.config import Config, FileWeights
+from reprolens.config import Config, Data, FileWeights, Labelled
 from reprolens.config.compose import to_yaml
 from reprolens.files import write_text
 from reprolens.sweeps.estimate import in_cache
@@ -52,7 +52,7 @@ def make_workspace(
             (workspace / "dvc.lock").unlink(missing_ok=True)
         write_patch(root, snapshot, workspace / PATCH)
         write_text(mark, f"{snapshot.tree} {snapshot.baseline}")
-    sources = [config.data.path, *([config.pretrain.path] if isinstance(config.pretrain, FileWeights) else [])]
+    sources = [*data_paths(config.data), *([config.pretrain.path] if isinstance(config.pretrain, FileWeights) else [])]
     for source in sorted(map(os.path.normpath, sources)):
         if not Path(source).is_absolute() and not has_all(root, snapshot.tree, source):
             _link_source(root, workspace, source)
@@ -101,6 +101,8 @@ def trial_config(root: Path, config: Config, group: str, parameters: Mapping[str
     must not make its trials others.
     """
     data, pretrain = replace(config.data, path=_absolute(root, config.data.path)), config.pretrain
+    if isinstance(data, Labelled) and data.images is not None:
+        data = replace(data, images=_absolute(root, data.images))
     if isinstance(pretrain, FileWeights):
         pretrain = replace(pretrain, path=_absolute(root, pretrain.path))
     words = [config.model.name, Path(config.data.path).name, *(_word(*item) for item in parameters.items())]
@@ -113,6 +115,11 @@ def trial_config(root: Path, config: Config, group: str, parameters: Mapping[str
 def _word(key: str, value: Any) -> str:
     """Return a parameter in a run's name: lr0.001, but a choice by its name alone."""
     return str(value) if isinstance(value, str) else f"{key.rpartition('.')[2]}{value}"
+
+
+def data_paths(data: Data) -> list[str]:
+    """Return the places that convert reads."""
+    return [data.path, *([data.images] if isinstance(data, Labelled) and data.images is not None else [])]
 
 
 def _absolute(root: Path, path: str) -> str:
