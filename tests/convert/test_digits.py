@@ -117,7 +117,7 @@ def test_the_smallest_digits_that_the_schema_allows_pass_every_check(digits_conf
 
 LINE = ",".join(["1"] * 64)
 DAMAGED = {
-    "missing": (None, "not found"),
+    "missing": (None, "the folder is empty"),
     "empty file": (b"", "cannot be read as scans"),
     "not compressed": (b"1,2,3\n", "cannot be read as scans"),
     "nothing inside": (gzip.compress(b""), "cannot be read as scans"),

@@ -72,7 +72,7 @@ def test_turned_pictures_are_listed_and_their_boxes_fit(
     (root / "JPEGImages" / "00.jpg").write_bytes(_stored(6))
     report = convert(voc_config(root, class_not_in_train="drop"), 1, tmp_path / "voc")
     (problem,) = (problem for problem in report["problem_list"] if problem["kind"] != "class_not_in_train")
-    assert (problem["kind"], problem["file"], problem["action"]) == ("exif_orientation", "00.jpg", "fix")
+    assert (problem["kind"], problem["file"], problem["action"]) == ("exif_rotation", "00.jpg", "fix")
     record = read_folder(tmp_path / "voc").record("00")
     assert (record.width, record.height) == (12, 16)
     pixels = _pixels((tmp_path / "voc" / "JPEGImages" / "00.jpg").read_bytes())

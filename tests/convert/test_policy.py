@@ -38,7 +38,8 @@ def converted(source: Source, voc_config: Make, annotate: Callable[..., None], t
 # The corners of a box in a picture of 16 x 12; the kind of problem; the box that `fix` or `keep` leaves, if any.
 BOXES: dict[str, tuple[tuple[str, ...], str, Box | None]] = {
     "no width": (("5", "2", "4", "9"), "empty_box", None),
-    "inverted": (("9", "9", "3", "3"), "empty_box", None),
+    "inverted": (("9", "9", "3", "3"), "inverted_box", (3, 3, 8, 8)),
+    "twice": (GOOD[1:], "duplicate_box", GOOD_BOX),
     "outside to the right": (("17", "2", "30", "9"), "empty_box", None),
     "outside to the left": (("-9", "2", "0", "9"), "empty_box", None),
     "one pixel": (("5", "5", "5", "5"), "tiny_box", (4, 4, 5, 5)),
@@ -63,7 +64,7 @@ def test_a_bad_box_is_refused_left_out_mended_or_kept_and_listed(case: str, conv
     assert f"xmin {box[0]}" in listed["reason"]
 
     if mended:
-        action = "fix" if kind == "box_outside" else "keep"
+        action = "fix" if kind in ("box_outside", "inverted_box") else "keep"
         record, problems = converted(box, **{kind: action})
         assert [item.box for item in record.objects] == [GOOD_BOX, mended]
         assert [problem["action"] for problem in problems] == [action]
@@ -74,13 +75,13 @@ def test_a_box_of_one_pixel_is_one_whatever_binary_fractions_make_of_it(
 ) -> None:
     root = source(3)
     annotate(root, "03", boxes=[GOOD, ("cat", "2.2", "2", "2.2", "9"), ("cat", "2", "2.7", "9", "2.7")])
-    report = convert(voc_config(root), 1, tmp_path / "voc")
+    report = convert(voc_config(root, tiny_box="drop"), 1, tmp_path / "voc")
     assert [problem["kind"] for problem in report["problem_list"]] == ["tiny_box", "tiny_box"]
     assert 2.2 - 1.2 > 1  # what binary fractions make of it
 
 
 def test_what_an_edge_leaves_of_a_box_is_judged_too(converted: Callable[..., Any]) -> None:
-    record, problems = converted(("16", "2", "40", "9"))  # one column of pixels is inside
+    record, problems = converted(("16", "2", "40", "9"), tiny_box="drop")  # one column of pixels is inside
     assert [item.box for item in record.objects] == [GOOD_BOX]
     assert [problem["kind"] for problem in problems] == ["box_outside", "tiny_box"]
 
@@ -93,7 +94,7 @@ def test_another_size_than_the_pictures_is_mended_refused_or_leaves_the_picture_
     record, problems = converted(size=(32, 12), size_mismatch="fix")
     assert (record.width, record.height) == (16, 12)
     assert [(problem["kind"], problem["action"]) for problem in problems] == [("size_mismatch", "fix")]
-    record, problems = converted(size=(0, 0), size_mismatch="drop")
+    record, problems = converted(size=(32, 12), size_mismatch="drop")
     assert record is None
     assert [(problem["kind"], problem["action"]) for problem in problems] == [("size_mismatch", "drop")]
 
@@ -121,7 +122,7 @@ def test_objects_of_a_class_that_train_lacks_are_left_out_and_listed(
     annotate(root, "04", boxes=[GOOD, ("dog", "2", "3", "10", "9")])
     report = convert(voc_config(root, class_not_in_train="drop"), 1, tmp_path / "voc")
     (problem,) = report["problem_list"]
-    assert (problem["kind"], problem["place"], problem["action"]) == ("class_not_in_train", "val", "drop")
+    assert (problem["kind"], problem["place"], problem["action"]) == ("class_not_in_train", f"{root}, val", "drop")
     assert "'dog'" in problem["reason"]
     folder = read_folder(tmp_path / "voc")
     assert folder.classes == ("cat",)
@@ -137,7 +138,7 @@ def test_a_picture_without_objects_or_annotation_is_kept_or_listed(
     report = convert(voc_config(root), 1, tmp_path / "voc")
     assert (report["images"], report["boxes"]) == (3, 2)
     assert [(problem["kind"], problem["file"]) for problem in report["problem_list"]] == [
-        ("missing_annotation", "01.jpg")
+        ("missing_annotation", "JPEGImages/01.jpg")
     ]
 
 
@@ -152,6 +153,7 @@ def test_the_report_counts_what_was_written(
     assert flat == {
         "images": 6, "images/train": 3, "images/val": 1, "images/test": 2,
         "boxes": 8, "boxes/train": 5, "boxes/val": 1, "boxes/test": 2, "problems": 0,
+        "images_without_objects": 0, "labels": 0, "masks": 0, "near_duplicates": 0,
     }  # fmt: skip
     assert report["classes"] == [
         {"name": "cat", "train": 3, "val": 1, "test": 1},
