@@ -146,7 +146,8 @@ def _convert_back(options: argparse.Namespace) -> None:
         written = write_coco(folder, options.out)
     else:
         written = write_yolo(folder, options.out, options.decimals)
-    print(f"convert-back: {options.out}, " + ", ".join(f"{value} {name}" for name, value in written.items()))
+    counts = ", ".join(f"{value} {name}" for name, value in written.items() if isinstance(value, int))
+    print(f"convert-back: {options.out}, {counts}")
 
 
 def _show_augmentation(options: argparse.Namespace) -> None:

@@ -36,7 +36,7 @@ def check_replaceable(folder: Folder, out: Path, own: frozenset[str]) -> None:
     """Raise DataError unless `out` may be replaced: it is new, empty, or holds an earlier export, of `own` names."""
     place, source = out.resolve(), folder.root.resolve()
     if place == source or place in source.parents or source in place.parents:
-        raise DataError(f"{out}: the VOC folder {folder.root} is, holds or lies in it; give another folder")
+        raise DataError(f"{out}: is, holds or lies in the VOC folder {folder.root}; give another folder")
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= own):
         raise DataError(f"{out}: holds other things than an earlier export, which would be lost; give a new folder")
 
