@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from reprolens.config import Labelled, Policy
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.convert import convert
 from reprolens.convert.formats.coco import read
 from reprolens.convert.source import SourceImage

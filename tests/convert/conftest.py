@@ -11,7 +11,7 @@ from PIL import Image
 
 from reprolens.config import Digits, Voc
 from reprolens.config.compose import compose
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reprolens.config.schema import Action, Policy
+from reprolens.config.data import Action, Policy
 from reprolens.convert.source import Problem, Source, SourceImage
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convert.sources import POLICY
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.export_coco import write_coco
 from reprolens.convert.formats.coco import read
 from reprolens.convert.source import SourceImage

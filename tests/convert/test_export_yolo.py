@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convert.sources import POLICY
-from reprolens.config.schema import Yolo
+from reprolens.config.data import Yolo
 from reprolens.convert.export_yolo import write_yolo
 from reprolens.convert.formats.yolo import read
 from reprolens.convert.source import SourceImage

@@ -23,7 +23,7 @@ from lxml import etree
 
 from convert.small_sets import NAMES, SETS, Files, framed, tfrecord
 from reprolens.config import Policy
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert import convert
 from reprolens.convert.formats import labelled
 from reprolens.convert.inspection import inspect

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from torchvision.datasets import VOCDetection, VOCSegmentation
 
 from convert.small_sets import BOXES, SETS, Files
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert import convert
 from reprolens.convert.export_coco import write_coco
 from reprolens.convert.formats import labelled

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from convert.drawn_sets import ANY, PRINTED, SPLITS, Picture, Thing, encoded, pictures
 from reprolens.config import Labelled, Policy
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert import convert
 from reprolens.convert.export_coco import write_coco
 from reprolens.convert.export_yolo import write_yolo

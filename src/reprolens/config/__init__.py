@@ -1,5 +1,6 @@
 """The configuration: its schema, and how config.yaml is read. `reprolens.config.compose` makes it from params.yaml."""
 
+from reprolens.config.data import Data, Digits, Imported, Labelled, Masks, Policy, Via, Voc, Yolo
 from reprolens.config.load import load
 from reprolens.config.schema import (
     AdamW,
@@ -8,21 +9,15 @@ from reprolens.config.schema import (
     Config,
     Constant,
     Cosine,
-    Data,
-    Digits,
     Evaluate,
     Export,
     FileWeights,
     Full,
-    Imported,
-    Labelled,
     LastLayers,
-    Masks,
     Model,
     NewHead,
     OneCycle,
     Optimizer,
-    Policy,
     Pretrain,
     Published,
     RandomWeights,
@@ -33,9 +28,6 @@ from reprolens.config.schema import (
     Tracking,
     Trainer,
     Transfer,
-    Via,
-    Voc,
-    Yolo,
 )
 
 __all__ = [

@@ -190,7 +190,7 @@ def _extract(archive: Path, target: Path, budget: _Budget, line: Bar) -> None:
             _extract_tar(archive, target, budget, line)
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError) as error:
         raise DataError(f"{archive}: is damaged ({_short(error)}); fetch it anew") from None
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # zipfile: a compression that it lacks, such as Deflate64
         raise DataError(f"{archive}: cannot be unpacked ({_short(error)}); unpack it yourself") from None
     except (OSError, ValueError, UnicodeError, RuntimeError, OverflowError) as error:
         raise DataError(f"{archive}: cannot be unpacked ({_short(error)})") from None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reprolens.config import Policy
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.picture import SUFFIXES, Decoded, decode
 from reprolens.convert.segmentation import check_outline
 from reprolens.convert.source import Problem, SourceImage

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from reprolens.config import Policy
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.check import judged
 from reprolens.convert.naming import names
 from reprolens.convert.source import Problem, Source, SourceImage, split_of_folder

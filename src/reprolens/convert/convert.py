@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reprolens.config import Data, Labelled, Policy
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.archive import unpacked
 from reprolens.convert.check import Checked, check, judged
 from reprolens.convert.collect import Collected, collect

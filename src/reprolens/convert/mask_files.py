@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.segmentation import MOST, VOID, draw_masks, palette
 from reprolens.convert.source import Problem
 from reprolens.errors import DataError

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.voc import Box, Object, Record
 from reprolens.voc.records import Corners
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.grouping import groups
 from reprolens.convert.source import Problem
 from reprolens.convert.stratify import stratify

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convert.sources import DATA, POLICY
-from reprolens.config.schema import Labelled
+from convert.sources import POLICY
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.class_folders import detect, natural, read
 from reprolens.convert.source import SourceImage
 from reprolens.convert.tree import Listing, Tree, open_tree
@@ -32,13 +32,6 @@ def tree_of(*files: str) -> Tree:
     """Return a tree of files that are nowhere: reading folders opens none."""
     names = tuple(sorted(files))
     return Tree(Path("/nowhere"), names, Listing(Path("/nowhere"), names))
-
-
-@pytest.fixture
-def shared() -> Path:
-    if not DATA.is_dir():
-        pytest.skip("the shared data sets are not here")
-    return DATA
 
 
 def test_signdigits_has_500_pictures_of_ten_digits(shared: Path) -> None:

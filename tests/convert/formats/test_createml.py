@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convert.sources import ASSETS, POLICY
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.createml import detect, read
 from reprolens.convert.source import Problem, Source, SourceImage
 from reprolens.convert.tree import open_tree

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convert.sources import DATA, POLICY, needs_data, parted
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.cvat import detect, read
 from reprolens.convert.source import Problem, Source, SourceImage
 from reprolens.convert.tree import open_tree

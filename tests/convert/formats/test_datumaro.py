@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convert.sources import ASSETS, POLICY
-from reprolens.config.schema import Imported
+from reprolens.config.data import Imported
 from reprolens.convert.formats.datumaro import detect, read
 from reprolens.convert.source import Problem, Source, SourceImage
 from reprolens.convert.tree import open_tree

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convert.sources import DATA, POLICY
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.kitti import detect, read
 from reprolens.convert.source import Problem, SourceImage
 from reprolens.convert.tree import open_tree

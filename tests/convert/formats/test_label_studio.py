@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convert.sources import POLICY, parted
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.label_studio import detect, read
 from reprolens.convert.formats.percent import box_in_pixels
 from reprolens.convert.source import Problem, Source, SourceImage

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convert.sources import DATA, POLICY
-from reprolens.config.schema import Labelled
+from convert.sources import POLICY
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.open_images import detect, read
 from reprolens.convert.source import Problem, SourceImage
 from reprolens.convert.tree import open_tree
@@ -39,13 +39,6 @@ def write(root: Path, files: dict[str, str], **pictures: tuple[int, int]) -> Pat
     for name, size in pictures.items():
         Image.new("RGB", size).save(root / f"{name}.jpg")
     return root
-
-
-@pytest.fixture
-def shared() -> Path:
-    if not DATA.is_dir():
-        pytest.skip("the shared data sets are not here")
-    return DATA
 
 
 # ---- real data sets

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convert.sources import DATA, POLICY
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.tf_csv import detect, read
 from reprolens.convert.source import Problem, SourceImage
 from reprolens.convert.tree import open_tree

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convert.sources import DATA, POLICY
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.example import masked_crc, parse_example, read_records
 from reprolens.convert.formats.tfrecord import detect, read, relative_corners
 from reprolens.convert.source import Problem, Source, SourceImage

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convert.sources import DATA, POLICY, needs_data, parted
-from reprolens.config.schema import Via
+from reprolens.config.data import Via
 from reprolens.convert.formats.via import detect, read
 from reprolens.convert.source import Problem, Source, SourceImage
 from reprolens.convert.tree import open_tree

@@ -21,7 +21,7 @@ from convert.formats.voc_files import (
     write,
     xml,
 )
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.formats import voc
 from reprolens.convert.source import Problem, SourceImage
 from reprolens.convert.tree import open_tree

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convert.sources import ASSETS, POLICY
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.vott import detect, read
 from reprolens.convert.source import Problem, Source, SourceImage
 from reprolens.convert.tree import open_tree

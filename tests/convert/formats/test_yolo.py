@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convert.sources import DATA, POLICY
-from reprolens.config.schema import Yolo
+from convert.sources import POLICY
+from reprolens.config.data import Yolo
 from reprolens.convert.formats.yolo import detect, read
 from reprolens.convert.source import Problem, SourceImage
 from reprolens.convert.tree import open_tree
@@ -48,13 +48,6 @@ def write(root: Path, files: dict[str, str | tuple[int, int]]) -> Path:
         else:
             Image.new("RGB", content).save(path)
     return root
-
-
-@pytest.fixture
-def shared() -> Path:
-    if not DATA.is_dir():
-        pytest.skip("the shared data sets are not here")
-    return DATA
 
 
 # ---- real data sets

@@ -8,7 +8,8 @@ from typing import Any, Protocol, cast
 import yaml
 
 from reprolens.config import Labelled, Policy
-from reprolens.config.schema import VARIANTS, Action
+from reprolens.config.data import Action
+from reprolens.config.schema import VARIANTS
 from reprolens.convert.source import Source
 from reprolens.convert.tree import Tree
 from reprolens.errors import DataError, suggest

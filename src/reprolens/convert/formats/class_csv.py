@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.class_folders import natural
 from reprolens.convert.formats.class_table import Table, class_list, parse, read_rows, sketch
 from reprolens.convert.source import Problem, Source, SourceImage, split_named

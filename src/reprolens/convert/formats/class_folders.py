@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats import masks
 from reprolens.convert.source import Source, SourceImage, split_named
 from reprolens.convert.tree import Tree

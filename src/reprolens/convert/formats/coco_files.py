@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from reprolens.config.schema import Action
+from reprolens.config.data import Action
 from reprolens.convert.documents import read_json
 from reprolens.convert.source import Problem, split_named
 from reprolens.convert.tree import Tree

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.documents import read_json
 from reprolens.convert.formats.entries import (
     EntryError,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from lxml import etree
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.documents import read_xml
 from reprolens.convert.formats import outlines
 from reprolens.convert.formats.entries import (

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reprolens.config.schema import Imported, Labelled
+from reprolens.config.data import Imported, Labelled
 from reprolens.convert.formats.entries import EntryError, class_name, collect, marks_of, text
 from reprolens.convert.formats.outlines import (
     EXACT,

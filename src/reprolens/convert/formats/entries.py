@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.source import NotANumberError, Problem, decimal, split_named, split_of_folder
 from reprolens.convert.tree import Tree
 from reprolens.errors import DataError

@@ -7,7 +7,7 @@ right, bottom in 0-based pixels, then size, place and angle in space, which are 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.documents import read_text
 from reprolens.convert.source import (
     NotANumberError,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.documents import read_json
 from reprolens.convert.formats import outlines
 from reprolens.convert.formats.brush import decode_brush

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.documents import read_json, read_lines
 from reprolens.convert.formats import labelme_web, outlines
 from reprolens.convert.formats.entries import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 
-from reprolens.config.schema import Action, Labelled, Masks
+from reprolens.config.data import Action, Labelled, Masks
 from reprolens.convert.documents import read_lines
 from reprolens.convert.formats.mask_labels import (
     CAMVID,

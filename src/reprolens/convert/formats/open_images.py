@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.open_images_mask import mask_text
 from reprolens.convert.formats.relative import pixels
 from reprolens.convert.formats.table import head, plain, rows

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.documents import read_json
 from reprolens.convert.formats import outlines
 from reprolens.convert.formats.entries import (

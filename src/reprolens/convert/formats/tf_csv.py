@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.table import columns, head, plain, rows
 from reprolens.convert.source import NotANumberError, Problem, Source, SourceImage, decimal, make_object, split_named
 from reprolens.convert.tree import PICTURES, Tree

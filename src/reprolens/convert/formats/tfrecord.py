@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from reprolens.config.schema import Labelled
+from reprolens.config.data import Labelled
 from reprolens.convert.formats.entries import EntryError, attempt, chosen, collect, folder_of, side
 from reprolens.convert.formats.example import Feature, RecordError, parse_example, read_records
 from reprolens.convert.formats.label_map import LabelMap, nearest_map, read_label_map

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from reprolens.config.schema import Action, Labelled
+from reprolens.config.data import Action, Labelled
 from reprolens.convert.documents import read_bytes, read_lines
 from reprolens.convert.formats.voc_layout import (
     Entry,

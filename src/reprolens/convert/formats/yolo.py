@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from reprolens.config.schema import Action, Labelled
+from reprolens.config.data import Action, Labelled
 from reprolens.convert.documents import read_text
 from reprolens.convert.formats.relative import corners_of, printed
 from reprolens.convert.formats.yolo_folder import (
