@@ -43,4 +43,4 @@ def _check_watched(data: Data) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, restore="convert")

@@ -1,11 +1,14 @@
 """How a stage's file is run: its one line of summary, and its one line of error."""
 
 import os
+import subprocess
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+import yaml
 
 from reprolens.errors import ReprolensError
 from reprolens.parent import die_with_parent
@@ -18,10 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 """The repository; every stage runs here, whatever folder it was started from."""
 
 
-def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
+def run(main: Callable[[], str], argv: list[str] | None = None, restore: str | None = None) -> None:
     """Run a stage and print the line it returns, if it has something to say.
 
-    A user's error ends in one line and exit status 2; `--debug` shows where it was raised.
+    A user's error ends in one line and exit status 2; `--debug` shows where it was raised. The stage named `restore`
+    gets its last good outputs back when it fails, which DVC removes before it runs a stage.
     """
     argv = sys.argv[1:] if argv is None else argv
     if unknown := [argument for argument in argv if argument != "--debug"]:
@@ -41,14 +45,33 @@ def run(main: Callable[[], str], argv: list[str] | None = None) -> None:
         if "--debug" in argv:
             raise
         print(f"error: {error}", file=sys.stderr)
-        if "DVC_ROOT" in os.environ:  # DVC removes a stage's outputs before it runs the stage
-            print("Earlier results are safe in DVC's cache: `dvc checkout` puts them back.", file=sys.stderr)
+        _tell_of_earlier(restore)
         _record(error)
         raise SystemExit(2) from None
     except Exception as error:
         traceback.print_exc()
+        _tell_of_earlier(restore)
         _record(error)
         raise SystemExit(1) from None
+
+
+def _tell_of_earlier(restore: str | None) -> None:
+    """Say where the last good results are, once those of the stage to restore are back in their place."""
+    if "DVC_ROOT" not in os.environ:
+        return
+    if restore is not None and _has_results(Path("dvc.lock"), restore):
+        # DVC leaves its lock to others while a stage runs. `persist: true` would keep the outputs in their place, but
+        # such a stage has no run-cache, so that every trial of a sweep would convert anew.
+        command = [sys.executable, "-m", "dvc", "checkout", "--quiet", restore]
+        if subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+            print("The results of the last good run are in their place.", file=sys.stderr)
+            return
+    print("Earlier results are safe in DVC's cache: `dvc checkout` puts them back.", file=sys.stderr)
+
+
+def _has_results(lock: Path, stage: str) -> bool:
+    """Return whether DVC's lock knows results of a stage."""
+    return lock.exists() and stage in (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
 
 
 def _record(error: Exception) -> None:

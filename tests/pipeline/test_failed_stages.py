@@ -59,6 +59,35 @@ def test_a_conversion_without_its_data_leaves_a_failed_run_with_the_error(reposi
     assert len(folders(repository)) == 1
 
 
+def test_a_source_with_problems_leaves_the_last_good_data_set_as_it_is(untouched: Reproduction, tmp_path: Path) -> None:
+    tried = Reproduction(tmp_path / "tried")
+    shutil.copytree(untouched.root, tried.root)
+    tried.set_overrides("seed: 1\ndata: {path: data/digits, image_size: 96, max_size: 40, train: 4, val: 2, test: 2}\n")
+    good = (tried.root / "params.yaml").read_text()
+    assert tried.executed("convert") == ["compose", "convert"]
+    before = contents(tried.root)
+    assert len(before) > 20
+
+    (tried.root / "data" / "broken").mkdir()
+    (tried.root / "data" / "broken" / "instances.json").write_text('{"images": [{"id": 1, "file_name": "a.jpg"}]}')
+    tried.choose("data", "coco")
+    tried.set_overrides("seed: 1\ndata: {path: data/broken}\n")
+    done = tried.run("dvc", "repro", "convert")
+    assert done.returncode != 0 and "a.jpg" in done.stderr and "are in their place" in done.stderr
+    assert contents(tried.root) == before
+
+    (tried.root / "params.yaml").write_text(good)
+    tried.choose("data", "digits")
+    assert "convert" not in tried.executed("convert")
+    assert contents(tried.root) == before
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Return every file of the data set and its report."""
+    files = [root / "reports" / "dataset.json", *(root / "data" / "voc").rglob("*")]
+    return {str(file): file.read_bytes() for file in files if file.is_file()}
+
+
 @pytest.mark.slow
 def test_a_failed_training_leaves_its_history_and_the_next_success_takes_it_away(
     reproduction: Reproduction, tmp_path: Path

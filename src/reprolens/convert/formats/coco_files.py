@@ -213,7 +213,12 @@ def _unclear(tree: Tree, file: AnnotationFile) -> Iterator[Problem]:
 
 def _chosen(tree: Tree, group: list[tuple[int, AnnotationFile]], problems: list[Problem]) -> list[AnnotationFile]:
     """Return the best of the files that describe the same pictures, and the one that only lists pictures."""
-    (_, best), *others = sorted(group, key=lambda ranked: (ranked[0], ranked[1].file))
+
+    def order(ranked: tuple[int, AnnotationFile]) -> tuple[bool, int, str]:
+        rank, file = ranked
+        return file.content == "image_info", rank, file.file  # a file without annotations only lists pictures
+
+    (_, best), *others = sorted(group, key=order)
     chosen = [best]
     for _, other in others:
         if other.content == "image_info":
