@@ -1,0 +1,1 @@
+"""The commands of `reprolens`, a room each; what is heavy is imported when a command runs."""
