@@ -16,6 +16,8 @@ from reprolens.convert.source import split_named
 
 SPLITS = ("train", "val", "test")
 SUFFIXES = {".JPG": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".bmp": "BMP"}
+COLORS = {"train": (90, 120, 200), "val": (200, 120, 90), "test": (90, 200, 120)}
+"""Of the pictures of each split, so that none is in two of them."""
 
 Edges = tuple[Decimal, Decimal, Decimal, Decimal]
 
@@ -48,15 +50,15 @@ class Picture:
 
 
 @cache
-def _encoded(width: int, height: int, suffix: str) -> bytes:
+def _encoded(width: int, height: int, suffix: str, color: tuple[int, int, int]) -> bytes:
     data = io.BytesIO()
-    Image.new("RGB", (width, height), (90, 120, 200)).save(data, SUFFIXES[suffix])
+    Image.new("RGB", (width, height), color).save(data, SUFFIXES[suffix])
     return data.getvalue()
 
 
 def encoded(picture: Picture) -> bytes:
     """Return the picture's file."""
-    return _encoded(picture.width, picture.height, PurePosixPath(picture.file).suffix)
+    return _encoded(picture.width, picture.height, PurePosixPath(picture.file).suffix, COLORS[picture.split])
 
 
 # ---- Strategies

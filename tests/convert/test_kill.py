@@ -91,8 +91,8 @@ def _source(root: Path, first: int) -> Path:
     images = [{"id": id, "file_name": f"{id:03d}.png", "width": 16, "height": 12} for id in numbers]
     boxes = [{"id": image["id"], "image_id": image["id"], "category_id": 1, "bbox": [1, 2, 5, 6]} for image in images]
     (root / "images").mkdir(parents=True)
-    for image in images:
-        (root / "images" / str(image["file_name"])).write_bytes(data)
+    for image in images:  # with a number behind its end, because the same pictures would all go into one split
+        (root / "images" / str(image["file_name"])).write_bytes(data + str(image["id"]).encode())
     content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": f"class {first}"}]}
     (root / "instances.json").write_text(json.dumps(content))
     return root

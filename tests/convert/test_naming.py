@@ -74,3 +74,8 @@ def test_a_plain_name_fits_a_line_and_gives_the_name_back(name: str) -> None:
 def test_names_that_are_not_utf_8_come_back_too(name: bytes) -> None:
     text = name.decode(errors="surrogateescape")
     assert original_name(plain_name(text)) == text
+
+
+def test_a_backslash_that_is_a_letter_of_a_pictures_name_stays_one() -> None:
+    asked = [("0\\.JPG", "0\\.JPG"), ("0.JPG", "0.JPG"), ("a\\b.jpg", "a/b.jpg")]
+    assert names(asked) == [("0\\", "0\\.JPG"), ("0", "0.JPG"), ("a/b", "a/b.jpg")]

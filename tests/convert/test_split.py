@@ -256,7 +256,7 @@ def test_a_test_split_taken_from_train_gets_nothing_of_a_group_that_val_has_too(
 
 @pytest.mark.parametrize("grouped", [["a"] * 12, ["a", "b"] * 6])
 def test_too_few_groups_are_an_error_that_names_the_knob(grouped: list[str | None]) -> None:
-    with pytest.raises(DataError, match=r"data\.group_by leaves no picture for val"):
+    with pytest.raises(DataError, match=r"no picture is left for val( and test)?: the groups of data\.group_by"):
         split(_grouped(_entries([None] * 12), grouped), RATIOS, 1, [])
 
 

@@ -56,6 +56,7 @@ _POSSIBLE = {
     "exif_rotation": (*_MENDED, Action.keep),
     "size_mismatch": _MENDED,
     "duplicate_image": (Action.fail, Action.keep),
+    "leak": _LOST,
     "near_duplicate": (Action.fail, Action.keep),
     "missing_annotation": _LIVES,
     "unreadable_annotation": _LOST,
@@ -85,6 +86,7 @@ class Policy:
     exif_rotation: Action
     size_mismatch: Action
     duplicate_image: Action
+    leak: Action
     near_duplicate: Action
     missing_annotation: Action
     unreadable_annotation: Action

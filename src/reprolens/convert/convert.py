@@ -18,6 +18,7 @@ from reprolens.convert.collect import Collected, collect
 from reprolens.convert.digits import CLASSES, open_digits
 from reprolens.convert.duplicates import near_duplicates, same_bytes
 from reprolens.convert.formats import detect, module_of, options_of
+from reprolens.convert.leaks import FINALITY, tied, without_leaks
 from reprolens.convert.mask_files import write_masks
 from reprolens.convert.placing import clear_stale, dvc_caches, place
 from reprolens.convert.report import Origin, report
@@ -35,9 +36,6 @@ R = TypeVar("R")
 
 STRICT = Policy(**dict.fromkeys((field.name for field in fields(Policy)), Action.fail))
 """What was made here has no problems."""
-
-MEASURING = {"test": 0, "val": 1}
-"""The splits that measure, the more final one first."""
 
 AHEAD = 256
 """Pictures that are worked on at once, at most, so that memory does not grow with the data set."""
@@ -69,7 +67,8 @@ def convert(config: Data, seed: int, out: Path) -> dict[str, Any]:
             raise DataError(f"{config.path}: every picture has a problem, {problems[0].place}: {problems[0].reason}")
         tell_of_repeats(images, policy, problems)
         _stop(problems, config.path)
-        splits = _split(images, config, seed, problems)
+        splits = without_leaks(images, _split(images, config, seed, problems), policy, problems)
+        _stop(problems, config.path)
         tell_of_look_alikes(images, splits, policy, problems)
         classes, splits = _classes(origin, collected, images, splits, policy, problems)
         _stop(problems, config.path)
@@ -153,7 +152,12 @@ def _stop(problems: Iterable[Problem], path: str) -> None:
     if first.kind == "missing_image":
         advice = f"set data.images to the folder of the pictures, or data.policy.{first.kind} to drop"
     more = f" ({len(failing) - 1} more such problems; reprolens inspect lists all)" if len(failing) > 1 else ""
-    raise DataError(f"{place}: {first.reason}; {advice}{more}")
+    raise DataError(f"{_cut(place)}: {_cut(first.reason)}; {advice}{more}")
+
+
+def _cut(text: str) -> str:
+    """Return a text as one can read it in a line: a damaged file may hold names without end."""
+    return text if len(text) <= 1000 else f"{text[:1000]}…"
 
 
 def _lenient(kind: str) -> str:
@@ -172,15 +176,21 @@ def tell_of_repeats(images: Sequence[Checked], policy: Policy, problems: list[Pr
 def tell_of_look_alikes(
     images: Sequence[Checked], splits: Mapping[str, Sequence[Record]], policy: Policy, problems: list[Problem]
 ) -> None:
-    """Tell of pictures in different splits that look the same, so that what is measured is not new to the model."""
+    """Tell of pictures in different splits that look the same, so that what is measured is not new to the model.
+
+    Those that are the same, byte for byte, are told of as leaks.
+    """
     part = {record.id: name for name, records in splits.items() for record in records}
     known = [image for image in images if image.image.record.id in part]
     parts = [part[image.image.record.id] for image in known]
     alike: dict[int, list[int]] = defaultdict(list)
     hashes = [None if image.picture is None else image.picture.fingerprint for image in known]
+    digests = [None if image.picture is None else image.picture.digest for image in known]
     for pair in near_duplicates(hashes, parts):
+        if digests[pair[0]] == digests[pair[1]]:
+            continue
         # Told of the one that measures: test before val before train.
-        told, other = sorted(pair, key=lambda number: MEASURING.get(parts[number], len(MEASURING)))
+        other, told = sorted(pair, key=lambda number: FINALITY.get(parts[number], -1))
         alike[told].append(other)
     for told, others in sorted(alike.items()):
         image = known[told].image
@@ -193,7 +203,7 @@ def tell_of_look_alikes(
 def _split(images: Sequence[Checked], config: Data, seed: int, problems: list[Problem]) -> dict[str, list[Record]]:
     group_by, ratios = (config.group_by, config.ratios) if isinstance(config, Labelled) else (None, (1.0, 0.0, 0.0))
     files = [(image.image.record.file, image.image.image) for image in images]
-    grouped = groups(files, group_by)
+    grouped = tied(images, groups(files, group_by))
     entries = [
         Entry(said.record.id, said.split, checked.shown, group, said.record.file, said.place)
         for checked, group in zip(images, grouped, strict=True)

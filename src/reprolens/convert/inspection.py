@@ -12,6 +12,7 @@ from reprolens.convert.check import Checked, check
 from reprolens.convert.collect import collect
 from reprolens.convert.contact_sheet import draw, evenly
 from reprolens.convert.convert import opened, parallel, tell_of_look_alikes, tell_of_repeats
+from reprolens.convert.leaks import tell_of_leaks
 from reprolens.convert.report import report
 from reprolens.convert.segmentation import draw_masks
 from reprolens.errors import DataError
@@ -39,6 +40,7 @@ def inspect(options: Labelled, sheet: Path | None = None) -> dict[str, Any]:
         splits: dict[str, list[Record]] = {}
         for said, image in zip(collected.images, images, strict=True):
             splits.setdefault(said.split or UNASSIGNED, []).append(_sized(said.record, image))
+        tell_of_leaks(decoded, splits, options.policy, problems)
         tell_of_look_alikes(decoded, splits, options.policy, problems)
         for problem in problems:
             unlabelled = problem.kind == "missing_annotation" and problem.file in tree.images

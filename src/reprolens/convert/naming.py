@@ -33,7 +33,8 @@ def names(asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _clean(name: str, place: str) -> tuple[str, str]:
     """Return a name without its suffix, and the suffix: relative, with nothing that leads up or to a drive."""
-    path = PurePosixPath(os.path.normpath(name if "/" in name else name.replace("\\", "/")))
+    windows = "/" not in name and "\\" not in PurePosixPath(place).name  # else the backslash is a letter of the name
+    path = PurePosixPath(os.path.normpath(name.replace("\\", "/") if windows else name))
     parts = list(path.parts)
     if path.is_absolute() or ".." in parts or (parts and parts[0].endswith(":")) or not path.name:
         parts = [path.name if path.name not in ("", "..") else PurePosixPath(place).name or "picture"]

@@ -57,8 +57,9 @@ def split(
         alone = [replace(entry, group=None) for entry in entries]
         if all(split(alone, ratios, seed, []).values()):
             raise DataError(
-                f"data.group_by leaves no picture for {' and '.join(empty)}: the groups of {len(entries)} pictures are "
-                "too few or tied to other splits; let it make smaller groups, or set it to null"
+                f"no picture is left for {' and '.join(empty)}: the groups of data.group_by, and pictures that are the "
+                f"same byte for byte, must not part, and those of {len(entries)} pictures are too few or tied to other "
+                "splits; add pictures, or let data.group_by make smaller groups or none (null)"
             )
     return {name: sorted(entry.id for entry in part) for name, part in splits.items()}
 
