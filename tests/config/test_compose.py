@@ -88,6 +88,26 @@ def test_a_seed_out_of_bounds_is_named(project: Path, seed: str) -> None:
     assert re.match(r"params.yaml:\d+: seed: must be from 0 to 4294967295", _error(project))
 
 
+@pytest.mark.parametrize("metric", ["voc12/map50", "coco/ap", "coco/ap/cat", "f1", "tide/cls", "best_f1/threshold"])
+def test_what_test_measures_must_not_choose_a_model(metric: str, project: Path) -> None:
+    message = _error(project, f"sweep.metric={metric}")
+    assert f"sweep.metric: {metric} is measured on test, which must not choose a model; take val/map, or" in message
+    assert message.endswith("or set evaluate.split=val")
+    both = [f"sweep.metric=[val/map,{metric}]", "sweep.direction=[maximize,maximize]"]
+    assert f"sweep.metric: {metric} is measured on train" in _error(project, *both, "evaluate.split=train")
+    assert compose(project, [f"sweep.metric={metric}", "evaluate.split=val"]).sweep.metric == [metric]
+
+
+@pytest.mark.parametrize("metric", ["val/map", "val/map50", "train/loss", "size_mb", "latency_ms/onnxruntime"])
+def test_what_training_and_export_measure_may_choose_a_model(metric: str, project: Path) -> None:
+    for split in ("train", "val", "test"):
+        assert compose(project, [f"sweep.metric={metric}", f"evaluate.split={split}"]).sweep.metric == [metric]
+
+
+def test_a_sweep_ranks_by_the_val_split_unless_told_otherwise(project: Path) -> None:
+    assert compose(project).sweep.metric == ["val/map"]
+
+
 # The text of conf/optimizer/adamw.yaml, with HERE behind the line at fault; and what the error has to say.
 IN_CONF = {
     "unknown key": (

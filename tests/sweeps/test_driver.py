@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 TWO_WORKERS = ("-m", "hydra/launcher=joblib")
-SHARED = (*TWO_WORKERS, "sweep.name=shared", "data.train=70,80", "evaluate.score_threshold=0.3,0.4,0.5")
+ON_VAL = ("evaluate.split=val", "sweep.metric=voc12/map50")
+SHARED = (*TWO_WORKERS, *ON_VAL, "sweep.name=shared", "data.train=70,80", "evaluate.score_threshold=0.3,0.4,0.5")
 FAILING = (*TWO_WORKERS, "sweep.name=failing")
 FAILS = {"CHEAP_FAILING_LR": "0.003"}
 
@@ -276,10 +277,10 @@ def test_wrong_input_ends_in_one_line_before_anything_runs(
 def test_metric_that_no_report_has_is_named_with_the_nearest_and_the_right_one_needs_no_new_run(
     shared_project: Any,
 ) -> None:
-    (line,) = errors(shared_project.sweep("sweep.name=metric", "sweep.metric=voc12/map5"))
-    assert re.match(r"error: metric: sweep\.metric: no report has .*'voc12/map5'; did you mean voc12/map50", line)
+    (line,) = errors(shared_project.sweep("sweep.name=metric", "sweep.metric=val/mapp"))
+    assert re.match(r"error: metric: sweep\.metric: no report has .*'val/mapp'; did you mean val/map", line)
     since = shared_project.mark()
-    shared_project.finish("sweep.name=metric", "sweep.metric=voc12/map50")
+    shared_project.finish("sweep.name=metric", "sweep.metric=val/map")
     assert shared_project.statuses("metric") == ["done"]
     assert shared_project.executed(since)["train"] == 0
 

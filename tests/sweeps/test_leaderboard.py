@@ -11,7 +11,7 @@ from rich.console import Console
 
 from reprolens.errors import SweepError
 from reprolens.sweeps.importance import importances
-from reprolens.sweeps.leaderboard import leaderboard, render
+from reprolens.sweeps.leaderboard import Measured, leaderboard, render
 from reprolens.sweeps.record import Status, Sweep, Trial, write_sweep, write_trial
 from reprolens.sweeps.seeds import Interval, mean_interval, t_quantile
 
@@ -73,6 +73,33 @@ def test_interval_and_epochs_come_from_the_reports_and_may_be_missing(tmp_path: 
     first, second = leaderboard(plan(tmp_path, 2)).entries
     assert (first.intervals, first.epochs) == ((Interval(0.85, 0.93),), 7)
     assert (second.intervals, second.epochs) == ((None,), None)
+
+
+def test_what_test_says_is_told_and_ranks_nothing(tmp_path: Path) -> None:
+    tested = {"split": "test", "coco/ap": 0.5, "coco/ap/low": 0.4, "coco/ap/high": 0.6, "voc12/map50": 0.75}
+    done(tmp_path, 0, {}, 0.3, evaluation=tested | {"coco/ap": 0.9})
+    done(tmp_path, 1, {}, 0.8, evaluation=tested)
+    done(tmp_path, 2, {}, 0.2)
+    board = leaderboard(plan(tmp_path, 3, metrics=("val/map",)))
+    assert [entry.trial.number for entry in board.entries] == [1, 0, 2]
+    assert [entry.test for entry in board.entries] == [
+        Measured(0.5, Interval(0.4, 0.6)),
+        Measured(0.9, Interval(0.4, 0.6)),
+        None,
+    ]
+    assert [entry.intervals for entry in board.entries] == [(None,)] * 3
+    shown = text_of(tmp_path)
+    assert "test coco/ap" in shown
+    assert "0.5000 [0.4000, 0.6000]" in shown
+    assert "test is told, not ranked by" in shown
+    by_map50 = leaderboard(plan(tmp_path, 3, metrics=("val/map50",)))
+    assert (by_map50.test_key, by_map50.entries[0].test) == ("voc12/map50", Measured(0.75, None))
+
+
+def test_what_is_not_measured_on_test_is_not_told_as_if_it_were(tmp_path: Path) -> None:
+    done(tmp_path, 0, {}, 0.3, evaluation={"split": "val", "coco/ap": 0.9})
+    assert leaderboard(plan(tmp_path, 1, metrics=("val/map",))).test_key is None
+    assert "test" not in text_of(tmp_path).replace(tmp_path.name, "")
 
 
 def test_every_trial_is_counted_once(tmp_path: Path) -> None:

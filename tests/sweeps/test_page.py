@@ -93,6 +93,25 @@ def test_sweep_page_lists_the_trials_best_first_and_links_to_their_pages(tmp_pat
     assert page.xpath("(//table)[1]/tbody/tr[1]//a/@href") == ["3/index.html"]
 
 
+def test_sweep_page_tells_what_test_says_beside_the_objective(tmp_path: Path) -> None:
+    folder = sweep_folder(tmp_path / "s", ("val/map50",))
+    assert "test" not in " ".join(texts(parse(write_pages(folder)), "(//table)[1]/thead"))
+    for number in (1, 3):
+        path = folder / str(number) / "reports" / "evaluation.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "test", "voc12/map50": 0.25 * number}))
+    page = parse(write_pages(folder))
+    assert "val/map50 ↑ test voc12/map50 epochs time" in texts(page, "(//table)[1]/thead")[0]
+    rows = texts(page, "(//table)[1]/tbody/tr")
+    assert [row.split()[5:7] for row in rows] == [
+        ["0.8000", "0.7500"],
+        ["0.7000", "-"],
+        ["0.6000", "0.2500"],
+        ["0.5000", "-"],
+    ]
+    assert len(page.xpath("(//table)[1]//*[@class='whisker']")) == 2
+    assert "What test says is told, not ranked by" in " ".join(texts(page, "//p[@class='note']"))
+
+
 def test_every_link_and_picture_of_every_page_is_a_file_of_the_sweep(tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path / "s")
     write_pages(folder)

@@ -180,6 +180,8 @@ class Evaluate:
     bootstrap: int
     samples: int
     worst: int
+    cases: int
+    label_errors: int
 
     def __post_init__(self) -> None:
         check(self.split in ("train", "val", "test"), "evaluate.split", "must be train, val or test")
@@ -187,8 +189,8 @@ class Evaluate:
         check(0 <= self.score_threshold <= 1, "evaluate.score_threshold", "must be from 0 to 1")
         good = self.bootstrap == 0 or 100 <= self.bootstrap <= 100_000
         check(good, "evaluate.bootstrap", "must be from 100 to 100000, or 0 (no intervals)")
-        check(self.samples >= 0, "evaluate.samples", "must be at least 0")
-        check(self.worst >= 0, "evaluate.worst", "must be at least 0")
+        for name in ("samples", "worst", "cases", "label_errors"):
+            check(getattr(self, name) >= 0, f"evaluate.{name}", "must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,10 @@ class Tracking:
     def __post_init__(self) -> None:
         check(bool(self.project), "tracking.project", "must not be empty")
         check(self.timeout > 0, "tracking.timeout", "must be greater than 0")
+
+
+MEASURED = re.compile(r"(voc07|voc12|coco|coco_segm|tide|calibration|precision|recall|f1|best_f1|detections)(/|$)")
+"""The keys of reports/evaluation.json that say how good the model is on evaluate.split; val/* come from training."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +269,9 @@ class Config:
 
     def __post_init__(self) -> None:
         check(0 <= self.seed < 2**32, "seed", "must be from 0 to 4294967295")
+        for name in self.sweep.metric if self.evaluate.split != "val" else ():
+            rule = f"{name} is measured on {self.evaluate.split}, which must not choose a model; take val/map, "
+            check(not MEASURED.match(name), "sweep.metric", f"{rule}or set evaluate.split=val")
 
 
 VARIANTS: dict[str, tuple[str, dict[str, type]]] = {

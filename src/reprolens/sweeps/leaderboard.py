@@ -29,10 +29,19 @@ _TAIL = 6  # lines shown of a failed trial's log
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A number of a trial's evaluation, and its interval if it has one."""
+
+    value: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
 class Entry:
     """A finished trial: its place from 1, an interval for each objective that has one, and the epochs it trained.
 
-    `on_front` tells whether no other trial is better in one objective and as good in the others.
+    `on_front` tells whether no other trial is better in one objective and as good in the others. `test` is what it
+    reached on the test split, under the board's `test_key`: to be seen, never to rank by.
     """
 
     rank: int
@@ -40,6 +49,7 @@ class Entry:
     intervals: tuple[Interval | None, ...]
     epochs: int | None
     on_front: bool
+    test: Measured | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,11 @@ class Leaderboard:
     def front(self) -> tuple[Entry, ...]:
         """The Pareto front, empty where there is one objective."""
         return tuple(entry for entry in self.entries if entry.on_front) if len(self.sweep.metrics) > 1 else ()
+
+    @property
+    def test_key(self) -> str | None:
+        """The number of the test split that is shown beside the objectives, None where no trial was tested."""
+        return _test_key(self.sweep) if any(entry.test for entry in self.entries) else None
 
 
 def leaderboard(sweep: Path) -> Leaderboard:
@@ -101,6 +116,8 @@ def render(board: Leaderboard, rows: int = 20) -> RenderableType:
     ]
     if board.front:
         parts.append(Text("* on the Pareto front", style="dim"))
+    if board.test_key:
+        parts.append(Text("test is told, not ranked by", style="dim"))
     if len(board.entries) > rows:
         parts.append(Text(f"{len(board.entries) - rows} more, on the page of the sweep", style="dim"))
     if board.groups:
@@ -139,7 +156,18 @@ def _entry(rank: int, trial: Trial, sweep: Sweep, workspace: Path, on_front: boo
     evaluation = read_object(workspace / "reports" / "evaluation.json")
     epochs = read_object(workspace / "reports" / "train.json").get("epochs")
     intervals = tuple(_interval(evaluation, metric) for metric in sweep.metrics)
-    return Entry(rank, trial, intervals, epochs if isinstance(epochs, int) else None, on_front)
+    test = _measured(evaluation, _test_key(sweep)) if evaluation.get("split") == "test" else None
+    return Entry(rank, trial, intervals, epochs if isinstance(epochs, int) else None, on_front, test)
+
+
+def _test_key(sweep: Sweep) -> str:
+    """Return the key of evaluation.json that is the same measure as the first objective, if that is one of val's."""
+    return "voc12/map50" if sweep.metrics[0] == "val/map50" else "coco/ap"
+
+
+def _measured(evaluation: Mapping[str, Any], key: str) -> Measured | None:
+    value = evaluation.get(key)
+    return Measured(float(value), _interval(evaluation, key)) if isinstance(value, int | float) else None
 
 
 def _interval(evaluation: Mapping[str, Any], metric: str) -> Interval | None:
@@ -154,6 +182,11 @@ def write_interval(value: float, interval: Interval | None) -> str:
     if interval is None:
         return write_number(value)
     return f"{write_number(value)} [{write_number(interval.low)}, {write_number(interval.high)}]"
+
+
+def write_test(entry: Entry) -> str:
+    """Return what a trial reached on the test split, with its interval."""
+    return MISSING if entry.test is None else write_interval(entry.test.value, entry.test.interval)
 
 
 def _table() -> Table:
@@ -175,6 +208,8 @@ def _trial_table(board: Leaderboard, rows: int) -> Table:
     for name in board.parameters:
         table.add_column(Text(names[name]), overflow="fold")
     _add_metrics(table, board.sweep)
+    if board.test_key:
+        table.add_column(Text(f"test {board.test_key}"), justify="right", style="dim")
     table.add_column("epochs", justify="right")
     table.add_column("time", justify="right", no_wrap=True)
     for entry in board.entries[:rows]:
@@ -186,6 +221,7 @@ def _trial_table(board: Leaderboard, rows: int) -> Table:
             str(trial.number),
             *(write_value(trial.parameters[name]) if name in trial.parameters else MISSING for name in names),
             *(write_interval(value, interval) for value, interval in values),
+            *([write_test(entry)] if board.test_key else []),
             MISSING if entry.epochs is None else str(entry.epochs),
             write_duration(trial.seconds),
         ]

@@ -56,6 +56,7 @@ def _sweep_page(board: Leaderboard) -> str:
             short=shorten_names(board.parameters),
             counts={str(status): count for status, count in board.counts.items() if count},
             entry_bars=_bars([(entry.trial.values or (), entry.intervals) for entry in board.entries]),
+            test_bars=_test_bars(board),
             group_bars=_bars([(group.means, group.intervals) for group in board.groups]),
             importance=[pair for pair in zip(board.sweep.metrics, board.importance, strict=True) if pair[1]],
             few=len(board.entries) < _FEW_TRIALS,
@@ -122,6 +123,13 @@ def _bars(rows: list[tuple[tuple[float, ...], tuple[Interval | None, ...]]]) -> 
         pairs = [(values[index], intervals[index]) for values, intervals in rows]
         columns.append([whisker(value, interval, low, high) if interval else None for value, interval in pairs])
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _test_bars(board: Leaderboard) -> list[dict[str, float] | None]:
+    """Return, of each finished trial, the small bar of its interval on the test split; None without one."""
+    tests = [entry.test for entry in board.entries]
+    rows = _bars([((test.value,), (test.interval,)) if test else ((0.0,), (None,)) for test in tests])
+    return [bars[0] for bars in rows]
 
 
 def _write_plotly(path: Path) -> None:

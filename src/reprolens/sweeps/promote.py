@@ -16,12 +16,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from reprolens.config.compose import compose
-from reprolens.errors import ReprolensError, SweepError, suggest
+from reprolens.errors import ReprolensError, SweepError
 from reprolens.files import write_text
 from reprolens.sweeps.experiment import RECORDED
+from reprolens.sweeps.find import find_trial
 from reprolens.sweeps.git import git
-from reprolens.sweeps.plan import MULTIRUN
-from reprolens.sweeps.record import Status, Trial, read_sweep, read_trial, read_trials, trial_folder
+from reprolens.sweeps.record import Status, Trial, read_sweep, read_trial
 from reprolens.sweeps.workspace import dvc_environment
 
 PARAMS = "params.yaml"
@@ -36,7 +36,7 @@ def promote(root: Path, name: str, force: bool = False) -> str:
     becomes the trial's composed one. Raises SweepError for a trial that is not done, and, unless `force`, where that
     would lose changes of params.yaml that are not committed.
     """
-    folder = _find(root, name)
+    folder = find_trial(root, name)
     trial = read_trial(folder)
     assert trial is not None
     if trial.status != Status.done:
@@ -75,22 +75,6 @@ def _advice(trial: Trial) -> str:
         "; where the sources have changed since, dvc repro runs what they decide again "
         f"(dvc exp apply {trial.experiment} brings the trial's own back)"
     )
-
-
-def _find(root: Path, name: str) -> Path:
-    for folder in (Path(name), root / name, root / MULTIRUN / name):
-        if (folder / "trial.json").is_file():
-            return folder.resolve()
-    trials = {
-        key: trial_folder(path.parent, trial.number).resolve()
-        for path in (root / MULTIRUN).glob("*/sweep.json")
-        for trial in read_trials(path.parent)
-        for key in (f"{path.parent.name}/{trial.number}", trial.experiment)
-        if key
-    }
-    if name not in trials:
-        raise SweepError(f"{name}: no trial in {MULTIRUN}/; {suggest(name, trials)}")
-    return trials[name]
 
 
 def _menu_with(root: Path, folder: Path, trial: Trial) -> str | None:

@@ -106,7 +106,7 @@ def objectives(folder: Path, names: Sequence[str]) -> tuple[float, ...]:
     for name in names:
         found = [report[name] for report in reports if _is_number(report.get(name))]
         if not found:
-            numbers = [key for key, value in reports[0].items() if _is_number(value)]
+            numbers = [key for report in reports for key, value in report.items() if _is_number(value)]
             raise ReproductionError(f"sweep.metric: no report has a number {name!r}; {suggest(name, numbers)}")
         values.append(float(found[0]))
     return tuple(values)
