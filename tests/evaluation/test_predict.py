@@ -98,7 +98,7 @@ def test_who_knows_the_truth_has_every_measure_at_one(digits: Folder) -> None:
     batches = evaluation_loader(EvaluationPictures(open_index(digits), "val"), 2)
     assert validation_metrics(Oracle(digits, "val").train(), batches, digits.classes) == {"map50": 1.0, "map": 1.0}
     results, pictures = evaluate_split(
-        _trained(Oracle(digits, "test"), digits), digits, Evaluate("test", 2, 0.5, 0, 4, 2), 1
+        _trained(Oracle(digits, "test"), digits), digits, Evaluate("test", 2, 0.5, 0, 4, 2, 4, 4), 1
     )
     assert results.metrics["voc12/map50"] == results.metrics["coco/ap"] == results.metrics["f1"] == 1.0
     assert results.metrics["images"] == len(pictures) == 5
@@ -120,7 +120,7 @@ def test_measures_that_are_undefined_count_as_zero(digits: Folder) -> None:
 def test_an_untrained_model_can_be_evaluated(digits: Folder) -> None:
     torch.manual_seed(0)
     trained = _trained(build(OPTIONS, len(digits.classes)), digits)
-    results, _ = evaluate_split(trained, digits, Evaluate("test", 4, 0.5, 0, 4, 2), 1)
+    results, _ = evaluate_split(trained, digits, Evaluate("test", 4, 0.5, 0, 4, 2, 4, 4), 1)
     assert results.metrics["voc12/map50"] is not None
     assert results.metrics["voc12/map50"] < 0.5
 
@@ -128,7 +128,7 @@ def test_an_untrained_model_can_be_evaluated(digits: Folder) -> None:
 def test_a_model_of_other_classes_is_refused(digits: Folder) -> None:
     other = TrainedModel(Oracle(digits, "test"), OPTIONS, (*digits.classes[:-1], "ten"))
     with pytest.raises(DataError, match="its classes are not the model's; run dvc repro train"):
-        evaluate_split(other, digits, Evaluate("test", 2, 0.5, 0, 4, 2), 1)
+        evaluate_split(other, digits, Evaluate("test", 2, 0.5, 0, 4, 2, 4, 4), 1)
 
 
 def _pictures(folder: Folder) -> Iterator[tuple[Tensor, object]]:

@@ -1,17 +1,19 @@
-"""How good a detector is: VOC and COCO measures, figures and reports. Plain arrays in; no torch."""
+"""How good a model is: VOC, COCO and other measures, what lies behind them, and reports. Plain arrays in; no torch."""
 
-from reprolens.evaluation.detections import Detections, Truth, truth_of
-from reprolens.evaluation.evaluator import DetectionEvaluator, Metrics, Results
-from reprolens.evaluation.report import Picture, shown, write_reports
+from reprolens.evaluation.measures.classification import ClassificationEvaluator
+from reprolens.evaluation.measures.detections import Detections, Truth, truth_of
+from reprolens.evaluation.measures.evaluator import DetectionEvaluator, Metrics, Results
+from reprolens.evaluation.measures.segmentation import SegmentationEvaluator
+from reprolens.evaluation.picture import Picture
 
 __all__ = [
+    "ClassificationEvaluator",
     "DetectionEvaluator",
     "Detections",
     "Metrics",
     "Picture",
     "Results",
+    "SegmentationEvaluator",
     "Truth",
-    "shown",
     "truth_of",
-    "write_reports",
 ]

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from reprolens.config import Evaluate
 from reprolens.errors import DataError
-from reprolens.evaluation.detections import Detections, truth_of
-from reprolens.evaluation.evaluator import DetectionEvaluator, Results
-from reprolens.evaluation.report import Picture
+from reprolens.evaluation.measures.detections import Detections, truth_of
+from reprolens.evaluation.measures.evaluator import DetectionEvaluator, Results
+from reprolens.evaluation.picture import Picture
 from reprolens.loading import EvaluationPictures, evaluation_loader, open_index
 from reprolens.models import TrainedModel
 from reprolens.progress import track
@@ -64,7 +64,15 @@ def evaluate_split(
     batches = track(
         evaluation_loader(EvaluationPictures(open_index(folder), options.split), options.batch_size), "evaluate"
     )
-    evaluator = DetectionEvaluator(folder.classes, options.score_threshold, options.bootstrap, seed, breakdown=True)
+    evaluator = DetectionEvaluator(
+        folder.classes,
+        options.score_threshold,
+        options.bootstrap,
+        seed,
+        breakdown=True,
+        cases=options.cases,
+        label_errors=max(options.cases, options.label_errors),
+    )
     pictures = []
     for record, detections in detect(trained.module, batches):
         evaluator.update(record.id, detections, truth_of(record, folder.classes), (record.width, record.height))
