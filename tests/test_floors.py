@@ -17,6 +17,8 @@ BELOW = {
     "export": {"voc", "convert", "loading", "models", "training", "evaluation"},
     "tracking": set(),
     "sweeps": {"tracking"},
+    "comparison": {"voc", "evaluation", "tracking", "sweeps"},
+    "commands": {"voc", "convert", "loading", "models", "evaluation", "tracking", "sweeps", "comparison"},
 }
 """What each package may import, besides `config` and the modules that belong to no package."""
 
