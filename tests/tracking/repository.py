@@ -47,9 +47,11 @@ def build_repository(root: Path, epochs: int = 5, samples: int = 3, model_size: 
     _write_plots(root / "reports" / "plots")
     _write_samples(root / "reports" / "samples", samples, generator)
     _write_sheets(root / "reports" / "sheets")
+    _write_label_errors(root / "reports" / "label_errors.csv")
     for path, data in {
         "weights/model.pt": generator.randbytes(model_size),
         "reports/predictions.json": b"[]\n",
+        "reports/ground_truth.json": b'{"images": [], "annotations": [], "categories": []}\n',
         "export/model.onnx": generator.randbytes(model_size),
         "export/labels.txt": "\n".join(CLASSES).encode(),
         "export/README.md": b"# Model card\n",
@@ -63,7 +65,6 @@ def build_repository(root: Path, epochs: int = 5, samples: int = 3, model_size: 
 
 
 def _write_json_reports(folder: Path) -> None:
-    per_class = {f"voc12/ap50/{name}": 0.9 - index / 100 for index, name in enumerate(CLASSES)}
     reports: dict[str, dict[str, Any]] = {
         "dataset": {
             "images": 700,
@@ -81,30 +82,51 @@ def _write_json_reports(folder: Path) -> None:
             "seconds": 61.5,
             "best/epoch": 4,
             "val/map50": 0.59,
+            "val/map": 0.3,
             "precision": "bf16",
             "weights_kept": ["a", "b"],
             "fingerprint": "f" * 16,
         },
-        "evaluation": {
-            "images": 100,
-            "boxes": 400,
-            "split": "test",
-            "voc12/map50": 0.925,
-            "voc12/map50/low": 0.9,
-            "voc12/map50/high": 0.95,
-            "coco/ap": 0.61,
-            "coco/ap_large": None,
-            "precision": 0.9,
-            "precision/low": 0.85,
-            "precision/high": 0.92,
-            "voc12/ap50/low": 0.5,  # a class may be called so
-            **{f"tide/{name}": cost for name, _, cost in ERRORS},
-            **per_class,
-        },
+        "evaluation": _evaluation(),
         "export": {"file": "export/model.onnx", "opset": 18, "parity/images": 8, "latency_ms/onnxruntime": 7.5},
     }
     for name, report in reports.items():
         (folder / f"{name}.json").write_text(json.dumps(report))
+
+
+def _evaluation() -> dict[str, Any]:
+    return {
+        "split": "test",
+        "images": 100,
+        "boxes": 400,
+        "detections": 950,
+        "data/sha256": "1" * 64,
+        "weights/sha256": "2" * 64,
+        "near_duplicates": 2,
+        "voc12/map50": 0.925,
+        "voc12/map50/low": 0.9,
+        "voc12/map50/high": 0.95,
+        "coco/ap": 0.61,
+        "coco/ap_small": 0.45,
+        "coco/ap_medium": 0.65,
+        "coco/ap_large": 0.75,
+        "coco/ar_small": 0.5,
+        "coco/ar_large": None,
+        "score_threshold": 0.5,
+        "precision": 0.9,
+        "precision/low": 0.85,
+        "precision/high": 0.92,
+        "best_f1": 0.88,
+        "best_f1/threshold": 0.42,
+        "calibration/ece": 0.0625,
+        "calibration/mce": 0.25,
+        "boxes/small": 300,
+        "boxes/medium": 100,
+        "boxes/large": 0,
+        "voc12/ap50/low": 0.5,  # a class may be called so
+        **{f"tide/{name}": cost for name, _, cost in ERRORS},
+        **{f"voc12/ap50/{name}": 0.9 - index / 100 for index, name in enumerate(CLASSES)},
+    }
 
 
 def _write_history(path: Path, epochs: int) -> None:
@@ -128,8 +150,24 @@ def _write_plots(folder: Path) -> None:
     (folder / "confusion.csv").write_text("truth,prediction,count\n" + "".join(pairs))
     kinds = [f"{name},{count},{cost}\n" for name, count, cost in ERRORS]
     (folder / "errors.csv").write_text("error,count,cost\n" + "".join(kinds))
-    for color, name in (("white", "pr"), ("blue", "confusion"), ("red", "errors")):
+    bins = [f"{(place + 0.5) / 4},{place / 4},{10 * place},{place / 4},{(place + 1) / 4}\n" for place in (1, 2, 3)]
+    (folder / "reliability.csv").write_text("confidence,accuracy,count,lower,upper\n,,0,0.0,0.25\n" + "".join(bins))
+    rows = [f"{step / 20},{0.5 + step / 40},{1 - step / 20},{0.5}\n" for step in range(21)]
+    (folder / "thresholds.csv").write_text("threshold,precision,recall,f1\n" + "".join(rows))
+    figures = {"pr": "white", "confusion": "blue", "errors": "red", "class_ap": "green", "reliability": "yellow"}
+    for name, color in figures.items():
         Image.new("RGB", (320, 240), color).save(folder / f"{name}.png")
+
+
+def _write_label_errors(path: Path) -> None:
+    rows = [
+        ("test_0001", "overlooked", "", "8", 1, 2.5, 30, 40, 0.875),
+        ("test_0002", "swapped", "3", "8", 20, 20.5, 60, 60.25, 0.5),
+        ("test_0002", "spurious", "7", "", 5, 5, 9, 9, 0.25),
+    ]
+    with path.open("w", newline="") as file:
+        header = ("image", "kind", "class", "suggested", "x0", "y0", "x1", "y1", "suspicion")
+        csv.writer(file).writerows([header, *rows])
 
 
 def _write_samples(folder: Path, count: int, generator: random.Random) -> None:
@@ -158,6 +196,8 @@ def _write_samples(folder: Path, count: int, generator: random.Random) -> None:
     (folder / "samples.json").write_text(json.dumps(entries))
     Image.new("RGB", (640, 480), "black").save(folder / "sheet.png")
     Image.new("RGB", (640, 480), "grey").save(folder / "worst.png")
+    for color, name in (("red", "false_positives"), ("blue", "misses"), ("yellow", "label_errors")):
+        Image.new("RGB", (640, 480), color).save(folder / f"{name}.png")
 
 
 def _write_sheets(folder: Path) -> None:

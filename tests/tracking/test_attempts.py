@@ -186,6 +186,11 @@ def test_a_model_that_is_evaluated_anew_and_worse_loses_best_even_if_the_server_
     repository: Any, server: Any
 ) -> None:
     config = repository.tracking(mode="online")
+    config = dataclasses.replace(
+        config,
+        evaluate=dataclasses.replace(config.evaluate, split="val"),
+        sweep=dataclasses.replace(config.sweep, metric=["voc12/map50"]),
+    )
 
     def bests() -> list[bool]:
         return ["best" in model.aliases for model in committed(server, "model")]

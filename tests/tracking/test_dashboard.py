@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,63 +30,9 @@ pytest.importorskip("wandb_workspaces", reason="the extra dashboard is not insta
 
 from reprolens.tracking.dashboard.report import build_report, introduction, table
 from reprolens.tracking.dashboard.save import save, specification
+from tracking.dashboards import RUNS, SUBJECT, grids, named, specs, table_key, trial
 
 REPOSITORY = Path(__file__).parents[2]
-SUBJECT = Subject("digits", "tester", "voc12/map50", swept=("model.name", "optimizer.lr", "seed"), sweep="lr=1+2")
-
-
-def trial(number: int, value: float, half: float = 0.01, **config: Any) -> TrialRun:
-    """Return a run whose objective is `value`, with an interval of twice `half`."""
-    return TrialRun(
-        id=f"id{number}",
-        name=f"trial_{number}|x",
-        config={"model": {"name": "yolox_nano"}, "optimizer": {"lr": 0.001 * number}, "seed": 1} | config,
-        summary={
-            "voc12/map50": value,
-            "voc12/map50/low": value - half,
-            "voc12/map50/high": value + half,
-            "latency_ms/onnxruntime": 2.5,
-            "train/seconds": 284.1,
-        },
-    )
-
-
-RUNS = (trial(1, 0.90), trial(2, 0.95), trial(3, 0.96))
-
-
-def specs(subject: Subject = SUBJECT, runs: tuple[TrialRun, ...] = RUNS) -> tuple[Any, Any]:
-    """Return the specifications of the workspace and the report, parsed."""
-    workspace, report = specification(subject, runs)
-    return json.loads(workspace.spec), json.loads(report.spec)
-
-
-def grids(workspace: Any, report: Any) -> Iterator[list[Any]]:
-    """Yield the panels of each section and each grid."""
-    for section in workspace["section"]["panelBankConfig"]["sections"]:
-        yield section["panels"]
-    for block in report["blocks"]:
-        if block["type"] == "panel-grid":
-            yield block["metadata"]["panelBankSectionConfig"]["panels"]
-
-
-def named(panel: Any) -> Iterator[str]:
-    """Yield the keys that a panel shows; those of a configuration as `config:...`."""
-    config = panel["config"]
-    yield from config.get("metrics", ())
-    yield from config.get("mediaKeys", ())
-    yield from (column["accessor"] for column in config.get("columns", ()))
-    yield from (config[axis] for axis in ("xAxis", "yAxis", "targetKey") if axis in config)
-    if panel["viewType"] == "Vega2":
-        yield table_key(panel)
-    if panel["viewType"] == "Weave":
-        yield config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]
-
-
-def table_key(panel: Any) -> str:
-    """Return the table that a chart draws."""
-    (query,) = panel["config"]["userQuery"]["queryFields"]
-    (field,) = (field for field in query["fields"] if field["name"] == "summaryTable")
-    return str(field["args"][0]["value"])
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +84,10 @@ def test_charts_are_asked_for_as_the_run_itself_asks_for_them(repository: Any) -
         for panel in panels
     }
     shared = own.keys() & ours.keys()
-    assert shared == {"curves/precision_recall_table", "curves/confusion_table"}
+    assert shared == {
+        *("curves/precision_recall_table", "curves/confusion_table"),
+        *("curves/thresholds_table", "curves/reliability_table"),
+    }
     assert {key: ours[key] for key in shared} == {key: own[key] for key in shared}
 
 
@@ -197,7 +146,7 @@ def test_report_shows_the_best_runs_alone_and_their_sweep() -> None:
         for item in block["metadata"]["runSets"][0]["filters"]["filters"]
     ]
     assert filters[0]["key"] == {"section": "run", "name": "name"}
-    assert [item["value"] for item in filters] == [["id3", "id2", "id1"]] * 3 + ["lr=1+2"]
+    assert [item["value"] for item in filters] == [["id3", "id2", "id1"]] * 4 + ["lr=1+2"]
 
 
 def test_report_without_a_finished_trial_says_so() -> None:
@@ -217,6 +166,17 @@ def test_text_names_the_trials_that_the_intervals_do_not_tell_apart() -> None:
     assert r"**trial\_3\|x** overlaps that of **trial\_2\|x**:" in text
     assert r"trial\_1" not in text
     assert "overlaps" not in introduction(SUBJECT, "sweep s", 1, [RUNS[2]])
+
+
+def test_text_says_that_trials_are_ranked_by_val_and_told_by_test() -> None:
+    subject = Subject("digits", "tester", summary_key("val/map", RUNS), swept=("seed",), sweep="s")
+    runs = [TrialRun(run.id, run.name, run.config, {**run.summary, "train/val/map": 0.5}) for run in RUNS]
+    text = introduction(subject, "sweep s", 3, ranked(runs, subject))
+    assert "with the highest `train/val/map`, measured on the val split (what the evaluated pictures say" in text
+    assert "In brackets stands the 95 % interval" in text
+    assert "overlaps" not in text
+    row = table(subject, ranked(runs, subject)).splitlines()[2]
+    assert row.startswith(r"| 1 | trial\_1\|x | 0.500 | 1 | 0.900 [0.890, 0.910] |")
 
 
 def test_ranking_follows_the_direction_and_leaves_out_what_has_no_objective() -> None:
@@ -239,6 +199,7 @@ def test_objective_of_another_report_gets_the_name_that_runs_give_it() -> None:
     assert summary_key("seconds", RUNS) == "train/seconds"
     assert summary_key("voc12/map50", RUNS) == "voc12/map50"
     assert summary_key("unheard/of", RUNS) == "unheard/of"
+    assert summary_key("val/map", RUNS) == summary_key("train/val/map", ()) == "train/val/map"
 
 
 def test_trials_are_grouped_over_seeds_and_only_then() -> None:
@@ -393,3 +354,10 @@ def test_what_the_server_refuses_is_one_line(online: Any) -> None:
         save(Subject("digits", "tester", "voc12/map50"))
     assert "\n" not in str(caught.value)
     assert not online.views
+
+
+def test_a_panel_shows_every_kind_of_error_that_the_evaluation_knows() -> None:
+    from reprolens.evaluation.findings.errors import KINDS
+    from reprolens.tracking.dashboard.panels import ERRORS
+
+    assert tuple(KINDS) == ERRORS

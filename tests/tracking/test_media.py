@@ -12,7 +12,7 @@ from PIL import Image
 from reprolens.errors import TrackingError
 from reprolens.tracking.media import MAX_POINTS, _confusion, build_media
 from reprolens.tracking.publish import publish
-from reprolens.tracking.reports import read_reports
+from reprolens.tracking.reports import CASES, MORE_FIGURES, TABLES, read_reports
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,12 @@ def _chart(written: Any, name: str) -> Any:
 def test_every_kind_of_media_is_there_under_its_name(written: Any) -> None:
     for name in (
         *("curves/precision_recall_table", "curves/confusion_table", "curves/errors_table"),
-        *("tables/per_class", "tables/errors", "samples/boxes", "samples/worst"),
-        *(f"figures/{name}" for name in ("precision_recall", "confusion", "errors")),
+        *("curves/thresholds_table", "curves/reliability_table"),
+        *("tables/per_class", "tables/errors", "tables/reliability", "tables/label_errors"),
+        *("samples/boxes", "samples/worst"),
+        *(f"figures/{name}" for name in ("precision_recall", "confusion", "errors", "class_ap", "reliability")),
         *(f"sheets/{name}" for name in ("samples", "worst", "data", "augmentation")),
+        *(f"sheets/{name}" for name in ("false_positives", "misses", "label_errors")),
     ):
         assert name in written.history[-1], name
 
@@ -57,8 +60,13 @@ def test_figures_and_sheets_are_the_files_of_the_reports(repository: Any, writte
         "figures/precision_recall": "plots/pr.png",
         "figures/confusion": "plots/confusion.png",
         "figures/errors": "plots/errors.png",
+        "figures/class_ap": "plots/class_ap.png",
+        "figures/reliability": "plots/reliability.png",
         "sheets/samples": "samples/sheet.png",
         "sheets/worst": "samples/worst.png",
+        "sheets/false_positives": "samples/false_positives.png",
+        "sheets/misses": "samples/misses.png",
+        "sheets/label_errors": "samples/label_errors.png",
         "sheets/data": "sheets/data.jpg",
         "sheets/augmentation": "sheets/augmentation.jpg",
     }.items():
@@ -99,6 +107,31 @@ def test_the_errors_are_a_table_and_bars(written: Any) -> None:
     assert written.summary["tide/cls"] == 0.02
 
 
+def test_scores_and_doubtful_labels_are_tables_and_the_curves_of_them(written: Any) -> None:
+    lines = _table(written, "curves/thresholds_table")
+    assert lines["columns"] == ["threshold", "value", "measure"]
+    assert [row for row in lines["data"] if row[0] == 0.5] == [
+        *([0.5, 0.75, "precision"], [0.5, 0.5, "recall"], [0.5, 0.5, "f1"])
+    ]
+    assert _table(written, "curves/reliability_table")["data"] == [[0.375, 0.25], [0.625, 0.5], [0.875, 0.75]]
+    bins = _table(written, "tables/reliability")
+    assert bins["columns"] == ["confidence", "accuracy", "count", "lower", "upper"]
+    assert bins["data"][0] == [None, None, 0, 0, 0.25]  # an empty bin has no mean score
+    suspects = _table(written, "tables/label_errors")
+    assert suspects["data"][0] == ["test_0001", "overlooked", "", "8", 1, 2.5, 30, 40, 0.875]
+
+
+def test_a_run_of_reports_of_before_has_what_they_have(fresh: Any) -> None:
+    reports = fresh.root / "reports"
+    names = [file for file, _ in TABLES.values()] + [f"plots/{file}" for file in MORE_FIGURES.values()]
+    for name in (*names, *(f"samples/{name}.png" for name in CASES), "ground_truth.json"):
+        (reports / name).unlink()
+    media = build_media(read_reports(reports))
+    assert {"figures/confusion", "sheets/worst", "tables/errors"} <= set(media)
+    assert not [name for name in media if "reliability" in name or "label_errors" in name or "misses" in name]
+    assert publish(fresh.root, fresh.config)["mode"] == "offline"
+
+
 def test_of_more_pairs_than_can_be_drawn_the_frequent_ones_stay() -> None:
     pairs = [(str(row), str(column), int(row == column) * row) for row in range(120) for column in range(120)]
     rows = _confusion(pairs).table.data
@@ -108,7 +141,8 @@ def test_of_more_pairs_than_can_be_drawn_the_frequent_ones_stay() -> None:
 
 def test_without_pictures_there_are_no_samples_and_no_sheets_of_them(build: Callable[..., Any], tmp_path: Path) -> None:
     root = build(tmp_path / "repository", samples=0).root
-    for path in (root / "reports" / "sheets").iterdir():
+    cases = (root / "reports" / "samples" / f"{name}.png" for name in CASES)
+    for path in (*(root / "reports" / "sheets").iterdir(), *cases):
         path.unlink()
     media = build_media(read_reports(root / "reports"))
     assert not [name for name in media if name.startswith(("samples/", "sheets/"))]
@@ -156,5 +190,7 @@ def test_a_picture_of_another_kind_is_refused(fresh: Any, change: dict[str, Any]
 
 def test_a_sheet_that_is_not_there_is_not_shown(fresh: Any) -> None:
     (fresh.root / "reports" / "sheets" / "data.jpg").unlink()
-    assert sorted(read_reports(fresh.root / "reports").sheets) == ["augmentation", "samples", "worst"]
+    (fresh.root / "reports" / "samples" / "misses.png").unlink()
+    sheets = ["augmentation", "false_positives", "label_errors", "samples", "worst"]
+    assert sorted(read_reports(fresh.root / "reports").sheets) == sheets
     assert Image.open(read_reports(fresh.root / "reports").sheets["worst"]).size == (640, 480)

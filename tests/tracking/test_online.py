@@ -72,7 +72,7 @@ def test_pictures_and_artifacts_arrive_byte_by_byte(repository: Any, server: Any
     (onnx,) = committed(server, "onnx")
     assert onnx.files["model.onnx"] == (repository.root / "export" / "model.onnx").read_bytes()
     (evaluation,) = committed(server, "evaluation")
-    assert set(evaluation.files) == {"predictions.json", "evaluation.json"}
+    assert set(evaluation.files) == {"predictions.json", "ground_truth.json", "evaluation.json"}
     assert {*onnx.aliases} == {"latest", "passed", "best"} and {*model.aliases} == {"latest", "best"}
 
 
@@ -106,9 +106,9 @@ def test_new_pictures_of_the_same_training_are_sent_and_its_history_is_not(repos
 
 def test_best_goes_to_the_better_model_and_stays_there(repository: Any, server: Any) -> None:
     config = repository.tracking(mode="online")
-    path = repository.root / "reports" / "evaluation.json"
+    path = repository.root / "reports" / "train.json"
     for seed, value in ((1, 0.5), (2, 0.8), (3, 0.7)):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"voc12/map50": value}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"val/map": value}))
         (repository.root / "weights" / "model.pt").write_bytes(bytes([seed]) * 100)
         publish(repository.root, dataclasses.replace(config, seed=seed))
     aliases = [("best" in model.aliases, model.metadata["objective"]["value"]) for model in committed(server, "model")]

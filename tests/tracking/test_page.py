@@ -1,7 +1,6 @@
 """The page of a run, made of reports as the stages write them and parsed as a browser parses it."""
 
 import base64
-import csv
 import io
 import json
 import subprocess
@@ -12,17 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from lxml import html
 from PIL import Image
 
 from reprolens.tracking.page import PAGE, render_page, write_page
+from tracking.pages import RUN, analyse, composed, page_of, texts, write_table
 
 EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
-RUN = {"id": "00ff", "name": "ssd-digits", "mode": "offline", "project": "p", "folder": "wandb/offline-run-1-00ff"}
 SECTIONS = [
-    *["Training, by epoch", "Precision and recall", "Classes", "Confusion", "Errors", "Samples"],
-    *["What the model was shown", "Data set", "Export", "All values", "Configuration", "Provenance"],
+    *["Training, by epoch", "Precision and recall", "Scores", "Classes", "Sizes", "Confusion", "Errors", "Samples"],
+    *[
+        "Single cases",
+        "Likely label errors",
+        "What the model was shown",
+        "Data set",
+        "Export",
+        "All values",
+        "Configuration",
+        "Provenance",
+    ],
 ]
 REPOSITORY = Path(__file__).parents[2]
 
@@ -33,44 +40,6 @@ def root(build: Callable[..., Any], tmp_path: Path) -> Path:
     root = build(tmp_path).root
     analyse(root)
     return root
-
-
-def analyse(root: Path, word: str = "3") -> None:
-    plots, samples, sheets = (root / "reports" / name for name in ("plots", "samples", "sheets"))
-    counts = [(word, word, 36), (word, "background", 1), (word, "8", 3), ("background", "8", 2), ("8", "8", 30)]
-    write_table(plots / "confusion.csv", ["truth", "prediction", "count"], counts)
-    write_table(plots / "errors.csv", ["error", "count", "cost"], [("cls", 7, 0.0125), ("miss", 2, 0.05), (word, 0, 0)])
-    entries = json.loads((samples / "samples.json").read_text())
-    entries = [entry | {"kind": "sample"} for entry in entries if entry.get("kind", "sample") == "sample"]
-    (samples / "worst-0.jpg").write_bytes((samples / "0.jpg").read_bytes())
-    worst = entries[0] | {"image": "worst-0.jpg", "id": f"worst {word}", "kind": "worst", "why": f"1 missed {word}"}
-    entries = [*entries, worst]
-    (samples / "samples.json").write_text(json.dumps(entries))
-    sheets.mkdir(exist_ok=True)
-    for name in ("data", "augmentation"):
-        Image.effect_noise((900, 700), 60).convert("RGB").save(sheets / f"{name}.jpg", quality=90)
-
-
-def write_table(path: Path, header: list[str], rows: list[tuple[Any, ...]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-
-
-def composed(root: Path) -> dict[str, Any]:
-    made = yaml.safe_load((root / "config.yaml").read_text())
-    return made | {
-        "dvc": {"data": "a" * 32, "model": "c" * 32, "stages": {"train": "d" * 32}},
-        "git": {"revision": "1234567890", "dirty": True},
-        "environment": {"python": "3.11.9", "gpu": None},
-    }
-
-
-def page_of(root: Path, run: dict[str, str] | None = None) -> Any:
-    return html.fromstring(render_page(root, composed(root), RUN if run is None else run))
-
-
-def texts(page: Any, path: str) -> list[str]:
-    return [" ".join(" ".join(element.itertext()).split()) for element in page.xpath(path)]
 
 
 def test_page_says_everything_in_an_engineers_order(root: Path) -> None:
@@ -94,12 +63,13 @@ def test_numbers_are_those_of_the_reports(root: Path) -> None:
         "voc12/map50 0.9250 0.9000 \u2013 0.9500",
         "coco/ap 0.6100",
         "precision 0.9000 0.8500 \u2013 0.9200",
+        "best_f1 0.8800",
         "ONNX latency 7.5 ms",
         "training 1 min 2 s",
     ]
     assert "9 40 0.900" in texts(page, "//section[h2='Classes']//tbody/tr")  # an empty cell stays empty
     assert texts(page, "//section[h2='Errors']//tbody/tr") == [
-        *["wrong class 7 0.0125", "not found 2 0.0500", "3 0 0.0000"]
+        *["right place, wrong class 7 0.0125", "not found 2 0.0500", "3 0 0.0000"]
     ]
     hover = json.loads(page.xpath("//figure[figcaption='Validation']/@data-hover")[0])
     assert hover["title"] == ["epoch 2", "epoch 4"]
@@ -121,8 +91,8 @@ def test_precision_recall_curve_goes_through_the_reported_points(root: Path) -> 
 def test_page_is_self_contained(root: Path) -> None:
     page = page_of(root)
     sources = page.xpath("//@src | //image/@href | //link/@href | //object/@data | //iframe/@src")
-    assert len(sources) == 6
-    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert len(sources) == 9
+    assert all(source.startswith(("data:image/jpeg;base64,", "data:image/png;base64,")) for source in sources)
     style = "".join(page.xpath("//style/text() | //@style"))
     assert "url(" not in style
     assert "@import" not in style
@@ -162,6 +132,12 @@ def test_what_comes_from_outside_is_text_whatever_is_in_it(root: Path, word: str
     dataset |= {"problems": 1, "problem_list": [problem], f"images/{word}": 3, word: word}
     dataset["classes"][0]["name"] = word
     (reports / "dataset.json").write_text(json.dumps(dataset))
+    table = ("image", "kind", "class", "suggested", "x0", "y0", "x1", "y1", "suspicion")
+    write_table(reports / "label_errors.csv", list(table), [(word, word, word, word, 1, 1, 2, 2, 0.5)])
+    evaluation = json.loads((reports / "evaluation.json").read_text())
+    (reports / "evaluation.json").write_text(
+        json.dumps(evaluation | {"split": word, "data/sha256": word, "weights/sha256": word})
+    )
     changed = composed(root) | {"seed": word, "git": {"revision": word}, "dvc": {word: word}, word: {"name": word}}
     page = html.fromstring(render_page(root, changed, dict.fromkeys(RUN, word) | {"url": word}))
     for tag in ("script", "img"):
@@ -210,7 +186,14 @@ def test_values_of_the_wrong_kind_are_left_out(root: Path) -> None:
     write_table(
         reports / "plots" / "confusion.csv", ["truth", "prediction", "count"], [("a", "b", "nan"), ("a", "b", -1)]
     )
+    rows = [("nan", 1, 1, 1), (0.5, 2, "inf", -1), ("", "", "", "")]
+    write_table(reports / "plots" / "thresholds.csv", ["threshold", "precision", "recall", "f1"], rows)
+    bins = [(0.5, 0.5, "nan", 0, 0.1), (0.5, 2, 3, 0.1, 0.2), (0.5, 0.5, 3, 0.2, 0.2), (0.5, 0.5, 3, "x", 1)]
+    write_table(reports / "plots" / "reliability.csv", ["confidence", "accuracy", "count", "lower", "upper"], bins)
+    write_table(reports / "label_errors.csv", ["image", "suspicion", "x0"], [("a", "nan", 1), ("b", 0.5, "nan")])
     page = page_of(root)
+    assert texts(page, "//section[h2='Likely label errors']//tbody/tr/th") == ["b"]
+    assert "Scores" not in texts(page, "//h2")
     assert len(page.xpath("//figure[@class='shot']")) == 1
     assert "Confusion" not in texts(page, "//h2")
     assert not [value for value in page.xpath("//svg//@*") if "nan" in value or "inf" in value]

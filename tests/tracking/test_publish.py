@@ -1,5 +1,6 @@
 """Laws of a published run: it holds what the reports say, once, and nothing else changes."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -105,6 +106,12 @@ def test_summary_has_the_final_metrics_of_every_report_under_one_name_each(writt
         "precision/high": 0.92,
         "voc12/ap50/3": 0.87,
         "split": "test",
+        "best_f1/threshold": 0.42,
+        "calibration/ece": 0.0625,
+        "boxes/small": 300,
+        "data/sha256": "1" * 64,
+        "weights/sha256": "2" * 64,
+        "near_duplicates": 2,
         "dataset/images": 700,
         "images/train": 500,
         "pretrain/sha256": "d" * 64,
@@ -115,7 +122,7 @@ def test_summary_has_the_final_metrics_of_every_report_under_one_name_each(writt
         "latency_ms/onnxruntime": 7.5,
     }
     assert {name: written.summary.get(name) for name in expected} == expected
-    assert "coco/ap_large" not in written.summary  # undefined: null in the report
+    assert "coco/ar_large" not in written.summary  # undefined: null in the report
 
 
 def test_pictures_are_the_reports_jpegs_with_true_and_predicted_boxes_in_pixels(repository: Any, written: Any) -> None:
@@ -176,10 +183,27 @@ def test_artifacts_are_whole_files_in_the_run_folder_and_the_data_set_is_a_refer
     assert (metadata["dvc_md5"], metadata["boxes/train"], metadata["path"]) == ("a" * 32 + ".dir", 2000, "data/voc")
 
 
-def test_the_model_carries_the_numbers_over_all_classes_with_their_intervals(written: Any) -> None:
-    metadata = json.loads(written.artifacts["fcos_mobilenet_v2-digits"].metadata)
+def test_the_model_carries_what_is_said_of_all_classes_together_with_its_intervals(written: Any) -> None:
+    metrics = json.loads(written.artifacts["fcos_mobilenet_v2-digits"].metadata)["metrics"]
     expected = {"voc12/map50": 0.925, "voc12/map50/low": 0.9, "voc12/map50/high": 0.95, "coco/ap": 0.61}
-    assert {name: value for name, value in metadata["metrics"].items() if not name.startswith("tide/")} == expected
+    expected |= {"precision": 0.9, "precision/low": 0.85, "best_f1": 0.88, "best_f1/threshold": 0.42}
+    expected |= {"split": "test", "data/sha256": "1" * 64, "weights/sha256": "2" * 64, "calibration/ece": 0.0625}
+    assert {name: metrics.get(name) for name in expected} == expected
+    assert not [name for name in metrics if name.startswith("voc12/ap50")]
+
+
+@pytest.mark.parametrize(("metric", "data"), [("val/map", "a" * 32 + ".dir"), ("voc12/map50", "1" * 64)])
+def test_models_compete_on_the_split_on_which_they_were_measured(
+    fresh: Any, read_run: Callable[[Path], Any], metric: str, data: str
+) -> None:
+    config = dataclasses.replace(
+        fresh.config,
+        evaluate=dataclasses.replace(fresh.config.evaluate, split="val"),
+        sweep=dataclasses.replace(fresh.config.sweep, metric=[metric]),
+    )
+    artifact = read_run(fresh.root / publish(fresh.root, config)["folder"]).artifacts["fcos_mobilenet_v2-digits"]
+    objective = json.loads(artifact.metadata)["objective"]
+    assert (objective["name"], objective["data"]) == (metric, data)
 
 
 def test_publishing_again_replaces_the_run(fresh: Any) -> None:
@@ -279,6 +303,9 @@ DAMAGES = {
     "reports/plots/pr.csv": "class,recall\n",
     "reports/plots/per_class.csv": "class,boxes\na\n",
     "reports/plots/pr.png": None,
+    "reports/plots/reliability.csv": "confidence,accuracy\n",
+    "reports/plots/thresholds.csv": "threshold,precision,recall,f1\nlow,1,1,1\n",
+    "reports/label_errors.csv": "image\n",
     "reports/samples/samples.json": '[{"image": "0.jpg"}]',
     "reports/samples/0.jpg": "not a picture",
     "dvc.lock": "stages: [",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODEL = Path("weights/model.pt")
 EXPORT = Path("export")
 PREDICTIONS = Path("reports/predictions.json")
+TRUTH = Path("reports/ground_truth.json")
 
 GATE = "passed"
 """The alias of an exported model that agrees with the trained one; one that does not is no artifact at all."""
@@ -61,9 +62,11 @@ def model_artifact(root: Path, config: Config, identity: Identity, reports: Repo
 
 
 def evaluation_artifact(root: Path, config: Config, identity: Identity, reports: Reports) -> "wandb.Artifact":
-    """Return the model's predictions in COCO's format, and the measures of them."""
+    """Return predictions and truth in COCO's format, with which anyone measures again, and the measures of them."""
     artifact = _artifact(config, identity, reports, "evaluation", {"metrics": _headline(reports)})
     artifact.add_file(str(root / PREDICTIONS), skip_cache=True)
+    if (root / TRUTH).is_file():  # evaluations of before did not write it
+        artifact.add_file(str(root / TRUTH), skip_cache=True)
     artifact.add_file(str(root / "reports" / "evaluation.json"), skip_cache=True)
     return artifact
 
@@ -94,14 +97,20 @@ def _artifact(
 
 
 def _objective(config: Config, identity: Identity, reports: Reports) -> dict[str, Any] | None:
-    """Return what versions are compared by: the sweep's first metric, and the data on which it was measured."""
+    """Return what versions are compared by: the sweep's first metric, and the data on which it was measured.
+
+    What evaluate measured is of the evaluated split alone, which data/sha256 names: versions that were trained on other
+    pictures, or on more of them, compete on it. What train measured is of its validation split, which has no hash of
+    its own, so there the whole data set has to be the same.
+    """
     name = config.sweep.metric[0]
-    values = (metrics[name] for metrics in reports.metrics.values() if name in metrics)
-    value = next((value for value in values if isinstance(value, int | float)), None)
-    if value is None:
-        return None
-    direction = config.sweep.direction[0].value
-    return {"name": name, "direction": direction, "value": value, "data": identity.hashes.get("data")}
+    for report, metrics in reports.metrics.items():
+        value = metrics.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            split = metrics.get("data/sha256") if report == "evaluation" else None
+            direction = config.sweep.direction[0].value
+            return {"name": name, "direction": direction, "value": value, "data": split or identity.hashes.get("data")}
+    return None
 
 
 def _hash(identity: Identity, name: str) -> dict[str, str]:
@@ -109,7 +118,7 @@ def _hash(identity: Identity, name: str) -> dict[str, str]:
 
 
 def _headline(reports: Reports) -> dict[str, Any]:
-    """Return the metrics over all classes, with their intervals (`coco/ap/low`); other third parts are classes."""
+    """Return what is said of all classes together, with intervals (`coco/ap/low`); other third parts are classes."""
     metrics = reports.metrics["evaluation"]
     wholes = {key: key.removesuffix("/low").removesuffix("/high") for key in metrics}
-    return {key: metrics[key] for key, whole in wholes.items() if whole.count("/") == 1 and whole in metrics}
+    return {key: metrics[key] for key, whole in wholes.items() if whole.count("/") <= 1 and whole in metrics}

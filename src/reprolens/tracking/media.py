@@ -31,6 +31,11 @@ def build_media(reports: Reports) -> dict[str, Any]:
         "tables/per_class": _table(reports.per_class_columns, [list(row) for row in reports.per_class]),
         "tables/errors": _table(("error", "count", "cost"), errors),
     }
+    media |= _scores(reports)
+    for name in ("reliability", "label_errors"):
+        if name in reports.tables:
+            columns, rows = reports.tables[name]
+            media[f"tables/{name}"] = _table(columns, [list(row) for row in rows])
     names = dict(enumerate(reports.classes, start=1))
     for key, samples in (("samples/boxes", reports.samples), ("samples/worst", reports.worst)):
         if samples:
@@ -43,6 +48,39 @@ def _table(columns: Sequence[str], rows: list[list[Any]]) -> "wandb.Table":
     import wandb
 
     return wandb.Table(columns=list(columns), data=rows)
+
+
+def _scores(reports: Reports) -> dict[str, Any]:
+    """Return how far scores hold: measures over the threshold, and the share of right detections over the score."""
+    import wandb
+
+    media: dict[str, Any] = {}
+    if "thresholds" in reports.tables:
+        columns, rows = reports.tables["thresholds"]
+        names, at = ("precision", "recall", "f1"), columns.index("threshold")
+        lines = [[row[at], row[columns.index(name)], name] for name in names for row in _thinned(rows, len(names))]
+        media["curves/thresholds"] = wandb.plot_table(
+            vega_spec_name="wandb/lineseries/v0",  # the chart that wandb.plot.line_series uses
+            data_table=_table(("threshold", "value", "measure"), lines),
+            fields={"step": "threshold", "lineVal": "value", "lineKey": "measure"},
+            string_fields={"title": "Precision, recall and F1, IoU 0.5", "xname": "score threshold"},
+        )
+    if "reliability" in reports.tables:
+        columns, rows = reports.tables["reliability"]
+        wheres = [columns.index(name) for name in ("confidence", "accuracy")]
+        points = [[row[where] for where in wheres] for row in rows]
+        media["curves/reliability"] = wandb.plot_table(
+            vega_spec_name="wandb/line/v0",  # the chart that wandb.plot.line uses
+            data_table=_table(("confidence", "accuracy"), [point for point in points if None not in point]),
+            fields={"x": "confidence", "y": "accuracy"},
+            string_fields={"title": "Reliability: share of right detections over their score"},
+        )
+    return media
+
+
+def _thinned(rows: Sequence[Any], lines: int = 1) -> Sequence[Any]:
+    """Return every n-th row if all of them, in so many lines, are too many to draw."""
+    return rows[:: math.ceil(lines * len(rows) / MAX_POINTS) or 1]
 
 
 def _confusion(pairs: Sequence[tuple[str, str, int]]) -> Any:
@@ -64,8 +102,7 @@ def _precision_recall(points: Sequence[tuple[str, float, float]]) -> Any:
     """Return W&B's precision-recall chart, a curve a class, of every n-th point if there are too many to draw."""
     import wandb
 
-    step = math.ceil(len(points) / MAX_POINTS) or 1
-    table = _table(("class", "recall", "precision"), [list(point) for point in points[::step]])
+    table = _table(("class", "recall", "precision"), [list(point) for point in _thinned(points)])
     return wandb.plot_table(
         vega_spec_name="wandb/area-under-curve/v0",  # the chart that wandb.plot.pr_curve uses
         data_table=table,

@@ -16,8 +16,24 @@ STAGES = {"dataset": "convert", "pretrain": "pretrain", "train": "train", "evalu
 FIGURES = {"precision_recall": "pr.png", "confusion": "confusion.png", "errors": "errors.png"}
 """The figures of reports/plots/, and the names that they have in the run."""
 
+MORE_FIGURES = {"class_ap": "class_ap.png", "reliability": "reliability.png"}
+"""Further ones, which evaluations of before, and scores that are no probabilities, do not have."""
+
+TABLES = {
+    "reliability": ("plots/reliability.csv", ("confidence", "accuracy", "count", "lower", "upper")),
+    "thresholds": ("plots/thresholds.csv", ("threshold", "precision", "recall", "f1")),
+    "label_errors": ("label_errors.csv", ("image", "kind", "class", "suggested", "suspicion")),
+}
+"""Tables that not every evaluation has: each one's file in reports/, and the columns that it must have."""
+
+CASES = ("false_positives", "misses", "label_errors")
+"""The contact sheets of single cases in reports/samples/, each only where there are any."""
+
+_TEXTS = ("class", "image", "kind", "suggested")  # the columns that hold no numbers
+
 Number = int | float
 Scalar = Number | bool | str
+Row = tuple[str | float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -48,8 +64,10 @@ class Reports:
     metrics: of each JSON report, what is one value a key.
     confusion: true class, predicted class and how often; both may be the background.
     errors: kind of error, how many of it, the AP50 that they cost.
-    figures: `precision_recall`, `confusion` and `errors`, as pictures.
-    sheets: of the contact sheets `samples`, `worst`, `data` and `augmentation` those that show something.
+    tables: of `TABLES` those that are there, as columns and rows.
+    figures: `precision_recall`, `confusion` and `errors`, of `class_ap` and `reliability` those that are there.
+    sheets: of the contact sheets `samples`, `worst`, `false_positives`, `misses`, `label_errors`, `data` and
+        `augmentation` those that show something.
     """
 
     metrics: Mapping[str, Mapping[str, Scalar]]
@@ -60,7 +78,8 @@ class Reports:
     confusion: tuple[tuple[str, str, int], ...]
     errors: tuple[tuple[str, int, float], ...]
     per_class_columns: tuple[str, ...]
-    per_class: tuple[tuple[str | float | None, ...], ...]
+    per_class: tuple[Row, ...]
+    tables: Mapping[str, tuple[tuple[str, ...], tuple[Row, ...]]]
     samples: tuple[Sample, ...]
     worst: tuple[Sample, ...]
     figures: Mapping[str, Path]
@@ -74,7 +93,7 @@ def read_reports(folder: Path) -> Reports:
     classes = _class_names(values["dataset"], folder / "dataset.json")
     samples, worst = _read_samples(folder / "samples", classes)
     plots = folder / "plots"
-    per_class = _read_csv(plots / "per_class.csv", "evaluate", ["class"])
+    per_class_columns, per_class = _read_table(plots / "per_class.csv", ["class"])
     return Reports(
         metrics={name: _scalars(value) for name, value in values.items()},
         classes=classes,
@@ -94,14 +113,17 @@ def read_reports(folder: Path) -> Reports:
             (name, _whole(count, line), _number(cost, line))
             for line, (name, count, cost) in _read_columns(plots / "errors.csv", ("error", "count", "cost"))
         ),
-        per_class_columns=per_class[0],
-        per_class=tuple(
-            tuple(text if name == "class" else _cell(text, line) for name, text in zip(per_class[0], row, strict=True))
-            for line, row in per_class[1]
-        ),
+        per_class_columns=per_class_columns,
+        per_class=per_class,
+        tables={
+            name: _read_table(folder / file, needed)
+            for name, (file, needed) in TABLES.items()
+            if (folder / file).is_file()
+        },
         samples=samples,
         worst=worst,
-        figures={name: _existing(plots / file, "evaluate") for name, file in FIGURES.items()},
+        figures={name: _existing(plots / file, "evaluate") for name, file in FIGURES.items()}
+        | {name: plots / file for name, file in MORE_FIGURES.items() if (plots / file).is_file()},
         sheets=_find_sheets(folder, bool(samples), bool(worst)),
     )
 
@@ -236,6 +258,15 @@ def _read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[str, tuple
         yield place, tuple(row[index] for index in where)
 
 
+def _read_table(path: Path, needed: Iterable[str]) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    """Return header and rows; all cells are numbers, None where empty, but those of `_TEXTS`."""
+    header, rows = _read_csv(path, "evaluate", needed)
+    return header, tuple(
+        tuple(text if name in _TEXTS else _cell(text, place) for name, text in zip(header, row, strict=True))
+        for place, row in rows
+    )
+
+
 def _read_samples(folder: Path, classes: Sequence[str]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Return the samples, and the pictures that were served worst."""
     path = folder / "samples.json"
@@ -269,6 +300,7 @@ def _find_sheets(folder: Path, samples: bool, worst: bool) -> dict[str, Path]:
     for name, file, shown in (("samples", "sheet.png", samples), ("worst", "worst.png", worst)):
         if shown:
             sheets[name] = _existing(folder / "samples" / file, "evaluate")
+    sheets |= {name: path for name in CASES if (path := folder / "samples" / f"{name}.png").is_file()}
     for name in ("data", "augmentation"):
         if (path := folder / "sheets" / f"{name}.jpg").is_file():
             sheets[name] = path

@@ -16,6 +16,9 @@ TABLE = ("train/epochs", "train/seconds", LATENCY, "export/size_mb")
 ERRORS = ("cls", "loc", "both", "dupe", "bkg", "miss")
 """TIDE's kinds of error, each the AP50 that it costs."""
 
+SIZES = ("small", "medium", "large")
+"""COCO's sizes of objects."""
+
 WIDTH = 24
 """Columns of a report's grid."""
 
@@ -84,29 +87,61 @@ def class_panels() -> list[Any]:
     ]
 
 
+def score_panels() -> list[Any]:
+    """Return how far scores hold, and which sizes of objects are found how well."""
+    lines = {"title": "Precision, recall and F1, IoU 0.5", "xname": "score threshold"}
+    return [
+        _chart(
+            "curves/thresholds_table",
+            "wandb/lineseries/v0",
+            {"step": "threshold", "lineVal": "value", "lineKey": "measure"},
+            lines,
+        ),
+        _chart(
+            "curves/reliability_table",
+            "wandb/line/v0",
+            {"x": "confidence", "y": "accuracy"},
+            {"title": "Reliability: share of right detections over their score"},
+        ),
+        wr.BarPlot(title="Calibration error", metrics=["calibration/ece"], max_runs_to_show=20, layout=_layout()),
+        wr.BarPlot(
+            title="AP by size of object, COCO",
+            metrics=[f"coco/ap_{size}" for size in SIZES],
+            max_runs_to_show=20,
+            layout=_layout(),
+        ),
+        wr.BarPlot(title="F1 at the best threshold", metrics=["best_f1"], max_runs_to_show=20, layout=_layout()),
+        _pictures("Reliability", "figures/reliability"),
+    ]
+
+
 def picture_panels() -> list[Any]:
-    """Return the fixed set of evaluated pictures with truth and predictions, and the pictures served worst."""
+    """Return evaluated pictures with truth and predictions, those served worst, false alarms and missed objects."""
     return [
         _pictures("Pictures: truth and predictions", "samples/boxes", columns=4, width=12, height=12),
         _pictures("Served worst", "samples/worst", columns=4, width=12, height=12),
         _pictures("Pictures at a glance", "sheets/samples"),
         _pictures("Worst at a glance", "sheets/worst"),
         _pictures("Confusion matrix", "figures/confusion"),
+        _pictures("Surest false alarms", "sheets/false_positives", width=12, height=10),
+        _pictures("Largest missed objects", "sheets/misses", width=12, height=10),
     ]
 
 
 def data_panels() -> list[Any]:
-    """Return what the model was fed, and which kinds of error cost how much."""
+    """Return what the model was fed, where it doubts the labels, and which kinds of error cost how much."""
     return [
         _pictures("Training pictures", "sheets/data", width=12, height=10),
         _pictures("The same, augmented", "sheets/augmentation", width=12, height=10),
         wr.BarPlot(
-            title="AP lost by kind of error (TIDE)",
+            title="AP50 lost by kind of error (TIDE)",
             metrics=[f"tide/{kind}" for kind in ERRORS],
             max_runs_to_show=20,
             layout=wr.Layout(w=12, h=8),
         ),
         wr.WeavePanelSummaryTable(table_name="tables/errors", layout=wr.Layout(w=12, h=8)),
+        _pictures("Likely label errors", "sheets/label_errors", width=12, height=10),
+        wr.WeavePanelSummaryTable(table_name="tables/label_errors", layout=wr.Layout(w=12, h=10)),
         wr.RunComparer(diff_only="split", layout=wr.Layout(w=WIDTH, h=10)),
     ]
 

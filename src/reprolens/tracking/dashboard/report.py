@@ -12,10 +12,11 @@ from reprolens.tracking.dashboard.panels import (
     fixed_name,
     picture_panels,
     placed,
+    score_panels,
     training_panels,
     trial_panels,
 )
-from reprolens.tracking.dashboard.subject import INTERVALS, Subject, TrialRun, ranked, value_of
+from reprolens.tracking.dashboard.subject import INTERVALS, Subject, TrialRun, on_val, ranked, value_of
 from reprolens.tracking.dashboard.workspace import columns
 from reprolens.tracking.wording import MISSING, write_value
 
@@ -42,6 +43,7 @@ def build_report(subject: Subject, runs: Sequence[TrialRun], best: int = 5) -> w
         for title, panels in (
             ("Training", training_panels()),
             ("Classes", class_panels()),
+            ("Scores and sizes", score_panels()),
             ("Pictures", picture_panels()),
         ):
             blocks += [wr.H2(title), _grid(subject, title, f"Best {len(chosen)}", alone, placed(panels, title))]
@@ -64,19 +66,22 @@ def build_report(subject: Subject, runs: Sequence[TrialRun], best: int = 5) -> w
 def introduction(subject: Subject, about: str, finished: int, chosen: Sequence[TrialRun]) -> str:
     """Return the first paragraphs, in Markdown: what is compared, and what the intervals allow to say."""
     goal = "lowest" if subject.lower_is_better else "highest"
+    place = "the evaluated pictures"
+    if on_val(subject.objective):
+        place = f"the val split (what {place} say is told, not ranked by)"
     parts = [
         f"The {len(chosen)} of {finished} finished trials of {_plain(about)} with the {goal} `{subject.objective}`, "
-        f"measured on the evaluated pictures. What the trials vary: {', '.join(f'`{key}`' for key in subject.swept)}."
+        f"measured on {place}. What the trials vary: {', '.join(f'`{key}`' for key in subject.swept)}."
         if chosen
         else f"No finished trial of {_plain(about)} has `{subject.objective}` yet."
     ]
-    if chosen and _ends(chosen[0], subject.objective):
+    if chosen and any(_ends(chosen[0], key) for key in (subject.objective, QUALITY, "coco/ap")):
         parts.append(
             "In brackets stands the 95 % interval from resampling those pictures: how much a number would move with "
             "others of the same kind. It says nothing about other seeds."
         )
         parts.append(_verdict(subject, chosen))
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def table(subject: Subject, chosen: Sequence[TrialRun]) -> str:
@@ -103,7 +108,7 @@ def shown(run: TrialRun, key: str) -> str:
     value, ends = run.number(key), _ends(run, key)
     if value is None:
         return MISSING
-    share = key in INTERVALS or key.startswith(("voc", "coco/", "tide/", "val/"))
+    share = key in INTERVALS or on_val(key) or key.startswith(("voc", "coco/", "tide/"))
     text = f"{value:.3f}" if share else f"{value:.0f}" if abs(value) >= 100 else f"{value:.4g}"
     return f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else text
 

@@ -12,7 +12,11 @@ import yaml
 from reprolens.errors import TrackingError
 from reprolens.tracking.reports import STAGES, read_reports, summary
 
-INTERVALS = ("voc07/map50", "voc12/map50", "coco/ap", "coco/ap50", "coco/ap75", "precision", "recall", "f1")
+INTERVALS = (
+    *("voc07/map50", "voc12/map50", "coco/ap", "coco/ap50", "coco/ap75"),
+    *("coco_segm/ap", "coco_segm/ap50", "coco_segm/ap75"),
+    *("precision", "recall", "f1", "best_f1"),
+)
 """The numbers of evaluation.json that have a 95 % interval, `<key>/low` and `<key>/high`."""
 
 USUAL = ("model.name", "optimizer.lr", "trainer.max_epochs", "seed")
@@ -77,9 +81,19 @@ def read_trials(folders: Iterable[Path]) -> tuple[TrialRun, ...]:
 
 
 def summary_key(metric: str, runs: Sequence[TrialRun]) -> str:
-    """Return the name that a run's summary has for a number of a report: `seconds` is `train/seconds` there."""
+    """Return the name that a run's summary has for a number of a report: `seconds` is `train/seconds` there.
+
+    That of the kept model on the val split, `val/map`, is `train/val/map`; under its own name stands the best epoch's.
+    """
+    if on_val(metric):
+        return f"train/{metric.removeprefix('train/')}"
     names = (metric, *(f"{report}/{metric}" for report in reversed(STAGES)))
     return next((name for name in names if any(run.number(name) is not None for run in runs)), metric)
+
+
+def on_val(key: str) -> bool:
+    """Say whether a number is what training measured on the val split."""
+    return key.startswith(("val/", "train/val/"))
 
 
 def lower_is_better(key: str) -> bool:

@@ -14,6 +14,7 @@ from reprolens.tracking.dashboard.panels import (
     fixed_name,
     picture_panels,
     placed,
+    score_panels,
     training_panels,
     trial_panels,
 )
@@ -30,6 +31,7 @@ def build_workspace(subject: Subject) -> ws.Workspace:
         "Trials": trial_panels(subject),
         "Training": training_panels(),
         "Classes": class_panels(),
+        "Scores and sizes": score_panels(),
         "Pictures": picture_panels(),
         "Data and errors": data_panels(),
     }

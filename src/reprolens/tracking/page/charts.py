@@ -1,7 +1,7 @@
 """Charts as SVG, to stand in a page that needs no network: curves, precision over recall, a confusion matrix.
 
 Every text is escaped. Colours are the page's variables, so that light and dark both fit; a class has the colour that
-it has in every figure. A chart is 440 units wide, about the pixels that it gets in a narrow window.
+it has in every figure.
 """
 
 import colorsys
@@ -13,26 +13,27 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from reprolens.tracking.page import axes
+from reprolens.tracking.page.axes import Axis, write_place
 from reprolens.tracking.wording import write_number
 
-# The colours of evaluation's figures, which cannot be imported from here: told apart on white and on photographs.
+# The colours of evaluation's figures (figures/theme.py), which cannot be imported from here.
 # fmt: off
 _CLASS_COLORS = (
     "#1f77ff", "#ff7f0e", "#2ca02c", "#e6194b", "#9b5de5",
     "#a0522d", "#f032e6", "#00b8d9", "#b0a800", "#00c08b",
-    "#00008b", "#800000", "#808000", "#d2a000", "#6a5acd",
-    "#ff8fa3", "#556b2f", "#7896b4", "#c71585", "#005f5f",
+    "#eb82b4", "#006e91", "#808000", "#d2a000", "#6a5acd",
+    "#9b6491", "#556b2f", "#7896b4", "#c71585", "#b491fa",
 )
 # fmt: on
+_LUMINANCES = (0.15, 0.22, 0.31)
 _SERIES = 6  # the stylesheet has so many colours for curves; further curves are dashed
 
-_WIDTH, _HEIGHT = 440.0, 236.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 10.0, 24.0
 _SQUARE = 372.0  # height of the precision-recall chart
 
 _MOST_POINTS = 400  # of a curve; a chart has not many more pixels
-_LOG_RANGE = 1000.0  # positive values that span more are drawn on a logarithmic axis
-_LARGEST = 1e100  # beyond, the axis itself would overflow
+LARGEST = 1e100
+"""Beyond, an axis itself would overflow."""
 
 _CELL = 30.0
 _NAME = 14  # letters of a class beside the matrix
@@ -54,34 +55,43 @@ def class_color(index: int) -> str:
     """Return the colour of the class at `index` as evaluation's figures have it, `#rrggbb`."""
     if index < len(_CLASS_COLORS):
         return _CLASS_COLORS[index]
-    hue, light = (index * 0.618034) % 1, (0.35, 0.5, 0.6)[index % 3]
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, light, 0.8))
+    # Steps of the golden section keep any number of further hues apart; three luminances are seen on light and on dark.
+    pure = [_linear(part) for part in colorsys.hls_to_rgb((index * 0.618034) % 1, 0.5, 0.8)]
+    luminance = 0.2126 * pure[0] + 0.7152 * pure[1] + 0.0722 * pure[2]  # sRGB, IEC 61966-2-1
+    wanted = _LUMINANCES[index % 3]
+    white = max(0.0, (wanted - luminance) / (1 - luminance))
+    parts = [part + white * (1 - part) if white else part * wanted / luminance for part in pure]
+    return "#" + "".join(f"{round(255 * (1.055 * part ** (1 / 2.4) - 0.055)):02x}" for part in parts)
 
 
 def line_chart(title: str, rows: Sequence[Mapping[str, float]], names: Sequence[str], x: str = "epoch") -> Chart | None:
     """Return the columns `names` of `rows` over the column `x`; None where no row has any."""
     rows = [row for row in rows if x in row and any(name in row for name in names)]
-    rows = _thinned([{key: value for key, value in row.items() if abs(value) < _LARGEST} for row in rows])
+    rows = thinned([{key: value for key, value in row.items() if abs(value) < LARGEST} for row in rows])
     values = [row[name] for row in rows for name in names if name in row]
     if not values:
         return None
-    across = _Axis.of([row[x] for row in rows], _LEFT, _WIDTH - _RIGHT, tight=True)
-    up = _Axis.of(values, _HEIGHT - _BOTTOM, _TOP)
-    parts = [_grid(across, up, _HEIGHT)]
+    across = Axis.of([row[x] for row in rows], axes.LEFT, axes.WIDTH - axes.RIGHT, tight=True)
+    up = Axis.of(values, axes.HEIGHT - axes.BOTTOM, axes.TOP)
+    parts = [axes.draw_grid(across, up, axes.HEIGHT)]
     legend = []
     for index, name in enumerate(names):
         points = [(across.at(row[x]), up.at(row[name])) for row in rows if name in row]
         color = f"var(--series-{index % _SERIES + 1})"
-        parts.append(_curve(points, color, index >= _SERIES))
+        parts.append(axes.draw_curve(points, color, index >= _SERIES))
         last = next((row[name] for row in reversed(rows) if name in row), None)
         legend.append((_short(name), color, "" if last is None else write_number(last)))
-    parts.append(Markup('<line class="cursor" y1="{}" y2="{}"/>').format(_write(_TOP), _write(_HEIGHT - _BOTTOM)))
+    parts.append(
+        Markup('<line class="cursor" y1="{}" y2="{}"/>').format(
+            write_place(axes.TOP), write_place(axes.HEIGHT - axes.BOTTOM)
+        )
+    )
     hover = {
         "x": [round(across.at(row[x]), 1) for row in rows],
         "title": [f"{x} {row[x]:g}" for row in rows],
         "values": [[write_number(row[name]) if name in row else "" for name in names] for row in rows],
     }
-    svg = _svg(_WIDTH, _HEIGHT, f"{title} over {x}", parts)
+    svg = axes.draw_svg(axes.WIDTH, axes.HEIGHT, f"{title} over {x}", parts)
     return Chart(title, svg, tuple(legend), json.dumps(hover, separators=(",", ":")))
 
 
@@ -95,10 +105,10 @@ def precision_recall(
     steps = {name: envelope for name, points in curves.items() if (envelope := _envelope(points))}
     if not steps:
         return None
-    across, up = _Axis(0, 1, _LEFT, _WIDTH - _RIGHT), _Axis(0, 1, _SQUARE - _BOTTOM - 14, _TOP)
-    parts = [_grid(across, up, _SQUARE - 14)]
-    parts.append(_text(_WIDTH - _RIGHT, _SQUARE - 4, "recall", "end"))
-    parts.append(_text(_LEFT + 6, _SQUARE - _BOTTOM - 22, "precision", "start"))
+    across, up = Axis(0, 1, axes.LEFT, axes.WIDTH - axes.RIGHT), Axis(0, 1, _SQUARE - axes.BOTTOM - 14, axes.TOP)
+    parts = [axes.draw_grid(across, up, _SQUARE - 14)]
+    parts.append(axes.draw_text(axes.WIDTH - axes.RIGHT, _SQUARE - 4, "recall", "end"))
+    parts.append(axes.draw_text(axes.LEFT + 6, _SQUARE - axes.BOTTOM - 22, "precision", "start"))
     legend = []
     for index, (name, envelope) in enumerate(steps.items()):
         color, area = colors.get(name, "var(--soft)"), write_number(areas[name]) if name in areas else ""
@@ -111,9 +121,9 @@ def precision_recall(
     if len(steps) > 1:
         levels = [step / 100 for step in range(101)]
         mean = [(level, sum(_at(envelope, level) for envelope in steps.values()) / len(steps)) for level in levels]
-        points = " ".join(f"{_write(across.at(x))},{_write(up.at(y))}" for x, y in mean)
+        points = " ".join(f"{write_place(across.at(x))},{write_place(up.at(y))}" for x, y in mean)
         parts.append(Markup('<polyline class="line mean" points="{}"><title>mean</title></polyline>').format(points))
-    svg = _svg(_WIDTH, _SQUARE, "precision over recall of each class", parts)
+    svg = axes.draw_svg(axes.WIDTH, _SQUARE, "precision over recall of each class", parts)
     return Chart("Precision and recall", svg, tuple(legend))
 
 
@@ -126,30 +136,30 @@ def confusion_matrix(counts: Mapping[tuple[str, str], float], names: Sequence[st
     if not counts or not 1 <= size <= MOST_CLASSES:
         return None
     left = 12 + 6.4 * min(_NAME, max(len(name) for name in names))
-    cell = max(11.0, min(_CELL, (_WIDTH - left - 4) / size))
+    cell = max(11.0, min(_CELL, (axes.WIDTH - left - 4) / size))
     turned = [len(_cut(name)) * 6.6 > cell for name in names]
     top = left + 8 if any(turned) else 22.0
     totals = {truth: sum(counts.get((truth, seen), 0) for seen in names) for truth in names}
     parts = []
     for row, truth in enumerate(names):
         y = top + row * cell
-        parts.append(_text(left - 6, y + cell / 2 + 4, _cut(truth), "end"))
+        parts.append(axes.draw_text(left - 6, y + cell / 2 + 4, _cut(truth), "end"))
         x = left + (row + 0.5) * cell
         if turned[row]:
-            rotation = f"rotate(-90 {_write(x + 4)} {_write(top - 6)})"
-            parts.append(_text(x + 4, top - 6, _cut(truth), "start", rotation))
+            rotation = f"rotate(-90 {write_place(x + 4)} {write_place(top - 6)})"
+            parts.append(axes.draw_text(x + 4, top - 6, _cut(truth), "start", rotation))
         else:
-            parts.append(_text(x, top - 6, _cut(truth), "middle"))
+            parts.append(axes.draw_text(x, top - 6, _cut(truth), "middle"))
         for column, seen in enumerate(names):
             if count := counts.get((truth, seen), 0):
                 share = count / totals[truth]
                 parts.append(_cell(left + column * cell, y, cell, count, share, truth, seen))
     frame = Markup('<rect class="frame" x="{}" y="{}" width="{}" height="{}"/>').format(
-        _write(left), _write(top), _write(size * cell), _write(size * cell)
+        write_place(left), write_place(top), write_place(size * cell), write_place(size * cell)
     )
     return Chart(
         "Confusion",
-        _svg(left + size * cell + 2, top + size * cell + 2, "true classes by predicted", [frame, *parts]),
+        axes.draw_svg(left + size * cell + 2, top + size * cell + 2, "true classes by predicted", [frame, *parts]),
     )
 
 
@@ -160,92 +170,18 @@ def _cell(x: float, y: float, size: float, count: float, share: float, truth: st
     if size >= 18 and len(f"{count:g}") * 7 <= size + 2:
         tone = "on" if weight > 0.5 else "off"
         number = Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
-            tone, _write(x + size / 2), _write(y + size / 2 + 4), f"{count:g}"
+            tone, write_place(x + size / 2), write_place(y + size / 2 + 4), f"{count:g}"
         )
     title = f"true {truth}, predicted {seen}: {count:g} ({100 * share:.0f} % of {truth})"
     return Markup(
         '<g class="{}"><rect x="{}" y="{}" width="{}" height="{}" fill-opacity="{}"/>{}<title>{}</title></g>'
     ).format(
         "right" if right else "wrong",
-        *(_write(value) for value in (x + 0.5, y + 0.5, size - 1, size - 1)),
+        *(write_place(value) for value in (x + 0.5, y + 0.5, size - 1, size - 1)),
         f"{0.06 + 0.9 * weight:.2f}",
         number,
         title,
     )
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """Values from `low` to `high`, drawn from `start` to `end`, `log` if they span decades; with about `most` ticks."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-    most: int = 5
-
-    @classmethod
-    def of(cls, values: Sequence[float], start: float, end: float, tight: bool = False) -> "_Axis":
-        """Return an axis for `values`: from one to the other if `tight`, else from tick to tick, from 0 if near."""
-        low, high = min(values), max(values)
-        if low == high:
-            gap = abs(low) / 10 or 0.5
-            return cls(low - gap, high + gap, start, end)
-        if tight:
-            return cls(low, high, start, end, most=8)
-        if low > 0 and high / low >= _LOG_RANGE:
-            return cls(low, high, start, end, log=True)
-        if 0 < low < 0.5 * high:
-            low = 0.0
-        step = _step(low, high)
-        return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, start, end)
-
-    def at(self, value: float) -> float:
-        """Return where `value` is drawn."""
-        low, high = (math.log(end) if self.log else end for end in (self.low, self.high))
-        share = ((math.log(value) if self.log else value) - low) / (high - low)
-        return self.start + share * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        """Return round values along the axis."""
-        if self.log:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            return [10.0**power for power in range(first, last + 1, max(1, (last - first) // 5))]
-        step = _step(self.low, self.high, self.most)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [round(index * step, 12) + 0.0 for index in range(first, last + 1)]
-
-
-def _step(low: float, high: float, most: int = 5) -> float:
-    """Return the 1, 2 or 5 times a power of ten that gives about `most` ticks."""
-    raw = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-
-
-def _grid(across: _Axis, up: _Axis, height: float) -> Markup:
-    parts = []
-    for tick in up.ticks():
-        y = up.at(tick)
-        parts.append(Markup('<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-            _write(_LEFT), _write(_WIDTH - _RIGHT), _write(y), _write(y)
-        ))  # fmt: skip
-        parts.append(_text(_LEFT - 6, y + 4, _tick(tick), "end"))
-    for tick in across.ticks():
-        if across.high > 1 and not tick.is_integer():
-            continue  # there is no half epoch
-        parts.append(_text(across.at(tick), height - _BOTTOM + 16, _tick(tick), "middle"))
-    return Markup("").join(parts)
-
-
-def _curve(points: Sequence[tuple[float, float]], color: str, dashed: bool) -> Markup:
-    kind = "line dashed" if dashed else "line"
-    if len(points) == 1:
-        x, y = (_write(value) for value in points[0])
-        return Markup('<circle cx="{}" cy="{}" r="3.5" style="fill:{}"/>').format(x, y, color)
-    text = " ".join(f"{_write(x)},{_write(y)}" for x, y in points)
-    return Markup('<polyline class="{}" style="stroke:{}" points="{}"/>').format(kind, color, text)
 
 
 def _envelope(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -264,37 +200,23 @@ def _at(steps: Sequence[tuple[float, float]], recall: float) -> float:
     return steps[place][1] if place < len(steps) else 0.0
 
 
-def _steps(steps: Sequence[tuple[float, float]], across: _Axis, up: _Axis) -> str:
+def _steps(steps: Sequence[tuple[float, float]], across: Axis, up: Axis) -> str:
     """Return the path along the steps and down at the last recall."""
-    path = [f"M{_write(across.at(0))},{_write(up.at(steps[0][1]))}"] if steps else []
+    path = [f"M{write_place(across.at(0))},{write_place(up.at(steps[0][1]))}"] if steps else []
     for recall, precision in steps:
-        path.append(f"V{_write(up.at(precision))}H{_write(across.at(recall))}")
-    return "".join([*path, f"V{_write(up.at(0))}"]) if steps else ""
+        path.append(f"V{write_place(up.at(precision))}H{write_place(across.at(recall))}")
+    return "".join([*path, f"V{write_place(up.at(0))}"]) if steps else ""
 
 
-def _thinned(rows: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+def _linear(part: float) -> float:
+    return part / 12.92 if part <= 0.04045 else float(((part + 0.055) / 1.055) ** 2.4)
+
+
+def thinned(rows: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """Return the rows, of very many evenly spaced ones, the first and the last among them."""
     if len(rows) <= _MOST_POINTS:
         return list(rows)
     return [rows[round(index * (len(rows) - 1) / (_MOST_POINTS - 1))] for index in range(_MOST_POINTS)]
-
-
-def _svg(width: float, height: float, label: str, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _write(width), _write(height), label, Markup("\n").join(parts)
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str, transform: str = "") -> Markup:
-    turn = Markup(' transform="{}"').format(transform) if transform else ""
-    return Markup('<text x="{}" y="{}" text-anchor="{}"{}>{}</text>').format(_write(x), _write(y), anchor, turn, text)
-
-
-def _tick(value: float) -> str:
-    return f"{value:g}".replace("-", "\N{MINUS SIGN}") if abs(value) < 1e4 else f"{value:.3g}"
-
-
-def _write(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
 
 
 def _short(name: str) -> str:

@@ -23,6 +23,8 @@ SHEETS = {"data": "Training pictures", "augmentation": "As training sees them"}
 
 _ALL_SAMPLES, _ONE_SHEET = 900_000, 150_000  # bytes, before base64 adds a third
 _SIZES = (1280, 960, 640, 480, 320)  # pixels of the longer side that a large picture is reduced to
+_QUALITIES = (82, 70)  # of a JPEG; the lower one before a smaller size, which costs the words on a sheet
+_PNG = 5  # a PNG of a photograph takes so many times the bytes of a JPEG
 _KINDS = {b"\xff\xd8": ("jpeg", b"\xff\xd9"), b"\x89P": ("png", b"IEND\xaeB`\x82")}  # how a whole file begins and ends
 
 
@@ -91,16 +93,18 @@ def embed(path: Path, limit: int) -> str | None:
 def _reduced(data: bytes, limit: int) -> bytes:
     """Return the picture as a JPEG of the largest of `_SIZES` with which it takes about `limit` bytes."""
     with Image.open(io.BytesIO(data)) as opened:
-        likely = 1.2 * max(opened.size) * math.sqrt(limit / len(data))
+        expected = len(data) / (_PNG if opened.format == "PNG" else 1)
+        likely = 1.2 * max(opened.size) * math.sqrt(limit / expected)
         sizes = [size for size in _SIZES if size <= likely] or [_SIZES[-1]]
         opened.draft("RGB", (sizes[0], sizes[0]))  # a JPEG is decoded at about the size that is needed
         picture = opened.convert("RGB")
     for size in sizes:
         picture.thumbnail((size, size))
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=82)
-        if buffer.tell() <= limit:
-            break
+        for quality in _QUALITIES:
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=quality)
+            if buffer.tell() <= limit:
+                return buffer.getvalue()
     return buffer.getvalue()
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from reprolens.tracking.page.charts import Chart, class_color, confusion_matrix, line_chart, precision_recall
+from reprolens.tracking.page.evaluated import Evaluated, read_evaluated
 from reprolens.tracking.page.pictures import Place, Shot, read_sheets, read_shots
+from reprolens.tracking.page.tables import Cell, Row, Table, percent
 from reprolens.tracking.partial import REPORTS, read_history, read_number, read_object, read_table
 from reprolens.tracking.reports import best_is
 from reprolens.tracking.wording import write_duration, write_number
@@ -14,17 +16,19 @@ from reprolens.tracking.wording import write_duration, write_number
 BACKGROUND = "background"
 """What reports/plots/confusion.csv calls no object: a missed one's prediction, a false alarm's truth."""
 
-_METRICS = ("voc12/map50", "voc07/map50", "coco/ap", "precision", "recall", "f1")
-_CLASS_KEYS = {"ap50_voc12": "voc12/ap50/{}", "ap50_voc07": "voc07/ap50/{}", "ap_coco": "coco/ap/{}"}
-_CLASS_COLUMNS = {"ap50_voc12": "AP50, VOC 2012", "ap50_voc07": "AP50, VOC 2007", "ap_coco": "AP, COCO", "f1": "F1"}
-_ERRORS = {
-    "cls": "wrong class",
-    "loc": "wrong place",
-    "both": "wrong class and place",
+_METRICS = ("voc12/map50", "voc07/map50", "coco/ap", "coco_segm/ap", "precision", "recall", "f1", "best_f1")
+_CLASS_COLUMNS = {"ap50_voc12": "AP50 (VOC12)", "ap50_voc07": "AP50 (VOC07)", "ap_coco": "AP (COCO)", "f1": "F1"}
+_SHARES = ("ap50_voc12", "ap50_voc07", "ap_coco")
+ERRORS = {
+    "cls": "right place, wrong class",
+    "loc": "right class, wrong place",
+    "both": "wrong class, wrong place",
     "dupe": "found twice",
     "bkg": "nothing is there",
     "miss": "not found",
 }
+"""TIDE's kinds of error in evaluation's words (findings/errors.py), which cannot be imported from here."""
+
 _MOST_CONFUSED = 8
 _MOST_PROBLEMS = 20
 
@@ -41,37 +45,12 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A number of a table as text, the length of its bar in per cent, and its 95 % interval on the bar's scale."""
-
-    text: str
-    bar: float | None = None
-    span: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table: `cells` has one a column, `color` is the class's, empty for none."""
-
-    name: str
-    cells: tuple[Cell, ...]
-    color: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers under `columns`."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
 class Sections:
     """Everything that a page shows of the reports; what these lack is empty or None. `more` pictures are not shown."""
 
     reports: Mapping[str, Mapping[str, Any]]
     tiles: tuple[Tile, ...]
+    evaluated: Evaluated
     curves: tuple[Chart, ...]
     precision_recall: Chart | None
     classes: Table | None
@@ -110,9 +89,10 @@ def read_sections(root: Path, place: Place) -> Sections:
     return Sections(
         reports={name: _scalars(report) for name, report in reports.items() if _scalars(report)},
         tiles=_tiles(reports, history),
+        evaluated=read_evaluated(root, reports, rows, place),
         curves=_curves(history),
         precision_recall=_precision_recall(plots / "pr.csv", colors, rows),
-        classes=_classes(rows, colors, reports["evaluation"]),
+        classes=_classes(rows, colors),
         confusion=confusion_matrix(counts, _confused_names(counts, names)),
         confused=_most_confused(counts),
         errors=_errors(plots / "errors.csv"),
@@ -187,34 +167,25 @@ def _precision_recall(path: Path, colors: Mapping[str, str], rows: Sequence[Mapp
     return precision_recall(curves, colors, {name: area for name, area in areas.items() if area is not None})
 
 
-def _classes(rows: Sequence[Mapping[str, str]], colors: Mapping[str, str], metrics: Mapping[str, Any]) -> Table | None:
-    """Return reports/plots/per_class.csv as a table; the average precisions have bars, and intervals where known."""
+def _classes(rows: Sequence[Mapping[str, str]], colors: Mapping[str, str]) -> Table | None:
+    """Return reports/plots/per_class.csv as a table; the average precisions have bars."""
     if not rows or "class" not in rows[0]:
         return None
     columns = [name for name in rows[0] if name != "class"]
     body = [
-        Row(row["class"], tuple(_class_cell(row, name, metrics) for name in columns), colors.get(row["class"], ""))
+        Row(row["class"], tuple(_class_cell(row, name) for name in columns), colors.get(row["class"], ""))
         for row in rows
     ]
     return Table(tuple(_CLASS_COLUMNS.get(name, name) for name in columns), tuple(body))
 
 
-def _class_cell(row: Mapping[str, str], column: str, metrics: Mapping[str, Any]) -> Cell:
+def _class_cell(row: Mapping[str, str], column: str) -> Cell:
     value = read_number(row[column])
     if value is None:
         return Cell("")
     if column == "boxes":
         return Cell(f"{value:.0f}")
-    if column not in _CLASS_KEYS:
-        return Cell(f"{value:.3f}")
-    key = _CLASS_KEYS[column].format(row["class"])
-    low, high = read_number(metrics.get(f"{key}/low")), read_number(metrics.get(f"{key}/high"))
-    span = None if low is None or high is None else (_percent(low), _percent(high - low))
-    return Cell(f"{value:.3f}", _percent(value), span)
-
-
-def _percent(share: float) -> float:
-    return round(100 * min(1.0, max(0.0, share)), 1)
+    return Cell(f"{value:.3f}", percent(value) if column in _SHARES else None)
 
 
 def _confusion(path: Path) -> dict[tuple[str, str], float]:
@@ -245,15 +216,15 @@ def _errors(path: Path) -> Table | None:
         for row in read_table(path)
         if "error" in row
     ]
-    most = max((cost for _, _, cost in found if cost is not None), default=0.0) or 1.0
-    rows = tuple(Row(_ERRORS.get(name, name), (_whole(count), _cost(cost, most))) for name, count, cost in found)
-    return Table(("count", "AP lost"), rows) if rows else None
+    most = max([0.0, *(cost for _, _, cost in found if cost is not None)]) or 1.0  # mending one may also cost a little
+    rows = tuple(Row(ERRORS.get(name, name), (_whole(count), _cost(cost, most))) for name, count, cost in found)
+    return Table(("count", "AP50 lost"), rows) if rows else None
 
 
 def _cost(cost: float | None, most: float) -> Cell:
     if cost is None:
         return Cell("")
-    return Cell("<0.0001" if 0 < cost < 5e-5 else f"{cost:.4f}", _percent(cost / most))
+    return Cell("<0.0001" if 0 < cost < 5e-5 else f"{cost:z.4f}", percent(cost / most))
 
 
 def _whole(count: float | None) -> Cell:
@@ -284,7 +255,7 @@ def _objects(dataset: Mapping[str, Any], colors: Mapping[str, str]) -> Table | N
     rows = []
     for entry in entries:
         first, *rest = (read_number(entry.get(column)) for column in columns)
-        cells = (Cell(_whole(first).text, _percent((first or 0.0) / most)), *map(_whole, rest))
+        cells = (Cell(_whole(first).text, percent((first or 0.0) / most)), *map(_whole, rest))
         rows.append(Row(str(entry["name"]), cells, colors.get(str(entry["name"]), "")))
     return Table(tuple(columns), tuple(rows))
 
