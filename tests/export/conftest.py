@@ -50,7 +50,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, dict[str, Any]]:
     """Return a VOC folder of a few small scenes of digits, and convert's report about it."""
-    config = Digits("digits", str(ROOT / "data" / "digits"), 80, 4, 2, 4, 1, 3, 16, 40, 50, 0.0)
+    config = Digits("digits", str(ROOT / "data" / "digits"), 80, 4, 2, 6, 1, 3, 16, 40, 50, 0.0)
     out = tmp_path_factory.mktemp("digits") / "voc"
     report = convert(config, 1, out)
     return read_folder(out), report

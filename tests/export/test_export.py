@@ -17,7 +17,6 @@ from reprolens import files
 from reprolens.config import Evaluate
 from reprolens.errors import ExportError
 from reprolens.evaluation.predict import evaluate_split
-from reprolens.evaluation.report import write_evaluation
 from reprolens.export import export_model
 from reprolens.export.card import write_card
 from reprolens.models import TrainedModel
@@ -41,8 +40,8 @@ def reports(
     files.write_json(root / "dataset.json", dataset)
     files.write_json(root / "pretrain.json", PRETRAIN)
     files.write_json(root / "train.json", {"epochs": 3, "parameters": 2_108_816})
-    results, _ = evaluate_split(trained, folder, Evaluate("test", 4, 0.5, 100, 4, 2), 7)
-    write_evaluation(results, "test", root / "evaluation.json")
+    results, _ = evaluate_split(trained, folder, Evaluate("test", 4, 0.5, 100, 4, 2, 4, 4), 7)
+    files.write_json(root / "evaluation.json", {"split": "test", **results.metrics})
     return root
 
 
@@ -94,7 +93,7 @@ def test_the_card_gives_the_numbers_of_the_reports(out: tuple[Path, dict[str, An
         "sees 72 x 88 pixels",
         "MobileNet_V2_Weights.IMAGENET1K_V1 (BSD-3-Clause)",
         "2.11 M parameters",
-        "On the test split, 4 pictures with",
+        "On the test split, 6 pictures with",
         "that training never saw",
         "best of 3 epochs",
         f"{report['parity/detections']}\ndetections agree",

@@ -30,7 +30,7 @@ from reprolens.files import sha256, write_json
 
 IRRELEVANT = ("cache", "cache_mb", "checkpoint_minutes", "checkpoint_steps", "workers")
 _SECTIONS = ("model", "transfer", "augment", "optimizer", "schedule", "trainer")
-_PACKAGES = ("voc", "loading", "models", "training", "evaluation")
+_SOURCES = ("voc", "loading", "models", "training", "evaluation/measures", "evaluation/predict.py")
 _LIBRARIES = ("accelerate", "hotcoco", "numpy", "pillow", "timm", "torch", "torchvision")
 
 
@@ -78,9 +78,10 @@ def run_folder(root: Path, parts: Mapping[str, str]) -> tuple[Path, str]:
 
 
 def _sources() -> str:
-    """Return a digest over the files of the packages that decide a training's result."""
+    """Return a digest over the files that decide a training's result."""
     root = Path(reprolens.__file__).parent
-    paths = [path for package in _PACKAGES for path in sorted((root / package).rglob("*.py"))]
+    places = [root / source for source in _SOURCES]
+    paths = [path for place in places for path in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
