@@ -15,7 +15,12 @@ from reprolens.config.schema import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 CHOICES = sorted((ROOT / "conf").glob("*/*.yaml"))
-MANDATORY = {"data=voc": "data.path=some/folder", "pretrain=file": "pretrain.path=some/file.pt"}
+MANDATORY = {
+    "data=voc": "data.path=some/folder",
+    "pretrain=artifact": "pretrain.artifact=project/model:best",
+    "pretrain=dvc_tracked": "pretrain.path=weights/model.pt",
+    "pretrain=file": "pretrain.path=some/file.pt",
+}
 
 
 def _name(path: Path) -> str:
@@ -43,6 +48,10 @@ def test_a_fully_composed_file_is_a_params_file_that_composes_to_the_same_bytes(
     composed = to_yaml(_composed(choice))
     (tmp_path / "params.yaml").write_text(composed)
     assert to_yaml(compose(tmp_path)) == composed
+
+
+def test_no_choice_bears_a_name_that_dvc_reads_as_its_own() -> None:
+    assert not [path for path in (ROOT / "conf").rglob("*") if path.name in ("dvc.yaml", "dvc.lock")]
 
 
 def test_params_names_every_group_of_the_menu() -> None:

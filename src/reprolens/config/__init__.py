@@ -2,13 +2,16 @@
 
 from reprolens.config.data import Data, Digits, Imported, Labelled, Masks, Policy, Via, Voc, Yolo
 from reprolens.config.load import load
+from reprolens.config.model import Channels, Expected
 from reprolens.config.schema import (
     AdamW,
+    ArtifactWeights,
     Augment,
     Classify,
     Config,
     Constant,
     Cosine,
+    DvcWeights,
     Evaluate,
     Export,
     FileWeights,
@@ -32,14 +35,18 @@ from reprolens.config.schema import (
 
 __all__ = [
     "AdamW",
+    "ArtifactWeights",
     "Augment",
+    "Channels",
     "Classify",
     "Config",
     "Constant",
     "Cosine",
     "Data",
     "Digits",
+    "DvcWeights",
     "Evaluate",
+    "Expected",
     "Export",
     "FileWeights",
     "Full",

@@ -12,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, UnsupportedValueType, ValidationError
 
+from reprolens.config.model import Model
 from reprolens.config.schema import VARIANTS, Config
 from reprolens.errors import ConfigError, suggest
 
@@ -27,17 +28,30 @@ class SchemaError(ConfigError):
 def load(path: Path) -> Config:
     """Read the config.yaml that the compose stage wrote. Raises ConfigError if it is missing or breaks the schema."""
     try:
+        return validate(_read(path, "run dvc repro compose first"))
+    except SchemaError as error:
+        raise ConfigError(f"{path}: {error}; run dvc repro compose again") from None
+
+
+def load_model(root: Path, name: str) -> Model:
+    """Read a model's choice, `root`/conf/model/NAME.yaml, as it is. Raises ConfigError if it is missing or wrong."""
+    path = root / "conf" / "model" / f"{name}.yaml"
+    try:
+        return cast(Model, _build(_read(path, "run this in the folder that holds conf/"), Model, "model."))
+    except SchemaError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _read(path: Path, advice: str) -> DictConfig:
+    try:
         node = OmegaConf.load(path)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: not found; run dvc repro compose first") from None
+        raise ConfigError(f"{path}: not found; {advice}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(node, DictConfig):
-        raise ConfigError(f"{path}: is not a mapping; run dvc repro compose again")
-    try:
-        return validate(node)
-    except SchemaError as error:
-        raise ConfigError(f"{path}: {error}; run dvc repro compose again") from None
+        raise ConfigError(f"{path}: is not a mapping; {advice}")
+    return node
 
 
 def validate(node: DictConfig) -> Config:

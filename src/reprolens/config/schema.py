@@ -10,6 +10,20 @@ from enum import StrEnum
 
 from reprolens.config.check import check
 from reprolens.config.data import FORMATS, Data
+from reprolens.config.model import (
+    ArtifactWeights,
+    Classify,
+    DvcWeights,
+    FileWeights,
+    Full,
+    LastLayers,
+    Model,
+    NewHead,
+    Pretrain,
+    Published,
+    RandomWeights,
+    Transfer,
+)
 from reprolens.config.training import (
     AdamW,
     Constant,
@@ -44,93 +58,6 @@ class Direction(StrEnum):
     maximize = "maximize"
     minimize = "minimize"
 
-
-# ---- model and its starting weights
-
-
-@dataclass(frozen=True)
-class Model:
-    name: str
-    image_size: list[int]
-    score_threshold: float
-    nms_threshold: float
-    detections_per_image: int
-
-    def __post_init__(self) -> None:
-        good = len(self.image_size) == 2 and all(side >= 32 for side in self.image_size)
-        check(good, "model.image_size", "must be [height, width], each at least 32")
-        check(0 <= self.score_threshold < 1, "model.score_threshold", "must be from 0 to below 1")
-        check(0 < self.nms_threshold <= 1, "model.nms_threshold", "must be above 0 and at most 1")
-        check(self.detections_per_image > 0, "model.detections_per_image", "must be at least 1")
-
-
-@dataclass(frozen=True)
-class RandomWeights:
-    source: str
-
-
-@dataclass(frozen=True)
-class Published:
-    source: str
-    weights: str
-
-
-@dataclass(frozen=True)
-class FileWeights:
-    source: str
-    path: str
-
-    def __post_init__(self) -> None:
-        check(bool(self.path), "pretrain.path", "must not be empty")
-
-
-@dataclass(frozen=True)
-class Classify:
-    source: str
-    max_epochs: int
-    batch_size: int
-    crop_size: int
-    lr: float
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size"):
-            check(getattr(self, name) > 0, f"pretrain.{name}", "must be at least 1")
-        check(self.crop_size >= 32, "pretrain.crop_size", "must be at least 32")
-        check(self.lr > 0, "pretrain.lr", "must be above 0")
-
-
-Pretrain = RandomWeights | Published | FileWeights | Classify
-
-
-@dataclass(frozen=True)
-class Full:
-    method: str
-    backbone_lr_factor: float
-
-    def __post_init__(self) -> None:
-        check(self.backbone_lr_factor > 0, "transfer.backbone_lr_factor", "must be above 0")
-
-
-@dataclass(frozen=True)
-class LastLayers:
-    method: str
-    backbone_lr_factor: float
-    trainable_stages: int
-    unfreeze_every: int | None
-
-    def __post_init__(self) -> None:
-        check(self.backbone_lr_factor > 0, "transfer.backbone_lr_factor", "must be above 0")
-        check(self.trainable_stages >= 0, "transfer.trainable_stages", "must be at least 0")
-        good = self.unfreeze_every is None or self.unfreeze_every > 0
-        check(good, "transfer.unfreeze_every", "must be at least 1 epoch, or null (never)")
-
-
-@dataclass(frozen=True)
-class NewHead:
-    method: str
-
-
-Transfer = Full | LastLayers | NewHead
 
 # ---- training
 
@@ -278,7 +205,14 @@ VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
     "data": ("format", FORMATS),
     "pretrain": (
         "source",
-        {"random": RandomWeights, "published": Published, "file": FileWeights, "classify": Classify},
+        {
+            "random": RandomWeights,
+            "published": Published,
+            "file": FileWeights,
+            "artifact": ArtifactWeights,
+            "dvc": DvcWeights,
+            "classify": Classify,
+        },
     ),
     "transfer": ("method", {"full": Full, "last_layers": LastLayers, "new_head": NewHead}),
     "optimizer": ("name", {"adamw": AdamW, "sgd": Sgd}),
