@@ -13,7 +13,9 @@ from torch import nn
 from reprolens.config import Digits, Model
 from reprolens.convert import convert
 from reprolens.models import build
+from reprolens.models.registry import get
 from reprolens.voc import Folder, read_folder
+from untrained import wake
 
 ROOT = Path(__file__).parents[2]
 SIDE = 64
@@ -34,7 +36,7 @@ def options() -> Callable[..., Model]:
 
     def read(name: str, **changes: Any) -> Model:
         model = Model(**yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text(encoding="utf-8")))
-        small = model if name == "ssd300_vgg16" else replace(model, image_size=[SIDE, SIDE])
+        small = model if get(name).fixed_size else replace(model, image_size=[SIDE, SIDE])
         return replace(small, **changes)
 
     return read
@@ -49,20 +51,11 @@ def lively(options: Callable[..., Model]) -> Callable[[str], nn.Module]:
 
     def make(name: str) -> nn.Module:
         torch.manual_seed(7)
-        model = build(options(name), 10)
-        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.momentum = 1.0
-        targets = [{"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])} for _ in range(4)]
+        choice = options(name)
+        model = build(choice, 10).eval()
         with torch.no_grad():
-            model.train()([torch.rand(3, SIDE, SIDE) for _ in range(4)], targets)
-            for key, parameter in model.named_parameters():
-                if any(part in key for part in ("cls_logits", "classification_head.module_list", "cls_score")):
-                    parameter.add_(torch.randn(parameter.shape) / parameter[0].numel() ** 0.5)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        return model.eval()
+            wake(model, choice, [torch.rand(3, SIDE, SIDE) for _ in range(4)])
+        return model
 
     return make
 

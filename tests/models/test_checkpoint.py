@@ -15,6 +15,7 @@ from reprolens.config import Model
 from reprolens.errors import WeightsError
 from reprolens.models import build, load_trained, save_trained
 from reprolens.models.checkpoint import FORMAT, read_tensors
+from reprolens.models.preprocessing import IMAGENET, Preprocessing
 
 STATE = {"stem.weight": torch.arange(12.0).reshape(3, 4), "stem.steps": torch.tensor(7)}
 
@@ -68,11 +69,28 @@ def test_a_file_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
     assert "there is no such file" in _refused(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n", b"<html>404</html>", b"PK\x03\x04", bytes(100)])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"hello\n", "is no weights file, it is a text"),
+        (b"<html>404 \xe2\x82\xac</html>", "is no weights file, it is a text"),
+        (b"PK\x03\x04", "damaged"),
+        (bytes(100), "damaged"),
+    ],
+)
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
-def test_what_is_no_file_of_weights_is_refused_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
+def test_what_is_no_file_of_weights_is_refused_in_one_line(
+    name: str, content: bytes, reason: str, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
-    _refused(tmp_path / name)
+    assert reason.replace("damaged", "get it again" if "safe" in name else "damaged") in _refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_folder_is_called_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    assert "is a folder; name a file in it" in _refused(tmp_path / name)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -144,3 +162,30 @@ def test_a_trained_model_of_another_version_is_refused_in_one_line(
     with pytest.raises(WeightsError, match="does not fit this version") as caught:
         load_trained(tmp_path / "model.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_comes_back_with_what_its_weights_expect(options: Callable[..., Model], tmp_path: Path) -> None:
+    small = options("fcos_mobilenet_v2")
+    state, swapped = build(small, 1).state_dict(), Preprocessing((103.5, 116.3, 123.7), (1.0, 1.0, 1.0), 255.0, "BGR")
+    save_trained(tmp_path / "other.pt", state, small, ("x",), swapped)
+    assert load_trained(tmp_path / "other.pt").module.get_submodule("transform").preprocessing == swapped
+    save_trained(tmp_path / "own.pt", state, small, ("x",))
+    assert load_trained(tmp_path / "own.pt").module.get_submodule("transform").preprocessing == IMAGENET
+
+
+def test_a_model_of_before_backbones_could_be_exchanged_is_read(options: Callable[..., Model], tmp_path: Path) -> None:
+    small = options("fcos_mobilenet_v2")
+    model = {key: value for key, value in asdict(small).items() if key != "backbone"}
+    content = {"format": FORMAT, "model": model, "classes": ["x"], "state_dict": build(small, 1).state_dict()}
+    torch.save(content, tmp_path / "model.pt")
+    trained = load_trained(tmp_path / "model.pt")
+    assert trained.options == small
+    assert trained.module.get_submodule("transform").preprocessing == IMAGENET
+
+
+def test_a_preprocessing_that_makes_no_sense_is_refused(options: Callable[..., Model], tmp_path: Path) -> None:
+    small = options("fcos_mobilenet_v2")
+    content = {"format": FORMAT, "model": asdict(small), "classes": ["x"], "preprocessing": {"mean": [0.5]}}
+    torch.save(content | {"state_dict": build(small, 1).state_dict()}, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="what it says of preprocessing makes no sense"):
+        load_trained(tmp_path / "model.pt")

@@ -10,7 +10,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from reprolens.config import Full, LastLayers, Model, NewHead, Transfer
 from reprolens.models import build
-from reprolens.models.freezing import backbone_stages, ever_trainable, set_trainable, train_mode
+from reprolens.models.backbones import pyramid
+from reprolens.models.freezing import backbone_stages, body_parameters, ever_trainable, set_trainable, train_mode
 from reprolens.models.weights import Match, StartingWeights, load_starting_weights, save_starting_weights
 
 NAMES = ["fcos_mobilenet_v2", "ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn_v2"]
@@ -106,6 +107,24 @@ def test_a_resnet_has_a_stem_with_its_normalisation_and_four_layers(options: Cal
     assert layers == [body.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)]
     assert {id(p) for p in stem.parameters()} == {
         id(p) for name in ("conv1", "bn1") for p in body.get_submodule(name).parameters()
+    }
+
+
+@pytest.mark.parametrize("name", ["ssd300_vgg16", "ssd512_vgg16"])
+def test_the_end_of_vgg_belongs_to_the_stages_of_ssd_and_what_follows_does_not(
+    name: str, options: Callable[..., Model]
+) -> None:
+    with torch.device("meta"):
+        model = build(options(name), 2)
+    extra = model.get_submodule("backbone.extra")
+    *_, conv5_3, end = stages = backbone_stages(model)
+    assert len(stages) == 10 + 3 + 1
+    assert (conv5_3, end) == (extra.get_submodule("0.5"), extra.get_submodule("0.7"))
+    assert [parameter.shape[:2] for parameter in end.parameters() if parameter.ndim > 1] == [(1024, 512), (1024, 1024)]
+    new = {key for key, _ in model.named_parameters()} - body_parameters(model)
+    behind = [f"backbone.extra.{place}." for place, _ in list(extra.named_children())[1:]]
+    assert new == {
+        key for key, _ in model.named_parameters() if key.startswith(("head.", "backbone.scale_weight", *behind))
     }
 
 
@@ -223,3 +242,83 @@ def test_statistics_of_a_normalisation_without_parameters_go_with_the_layer_befo
     model.requires_grad_(True)
     train_mode(model)
     assert all(module.training for module in model)
+
+
+# ---- stages of any backbone
+
+
+class _Looking(nn.Module):
+    """As little of a detector as has a backbone."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [  # what its paper calls stages and the stem, or its blocks
+        ("resnet18", 5),
+        ("regnet_y_400mf", 5),
+        ("mobilenet_v2", 19),
+        ("densenet121", 8),
+        ("shufflenet_v2_x1_0", 5),
+        ("mnasnet0_5", 10),
+        ("vgg11_bn", 8),
+        ("convnext_tiny", 8),
+        ("timm/resnet18", 5),
+        ("resnet50d", 5),
+        ("repvgg_a0", 5),
+        ("mobilenetv3_large_100", 8),
+        ("timm/vgg11_bn", 8),
+        ("cspdarknet53", 6),
+        ("pvt_v2_b0", 5),
+    ],
+)
+def test_stages_of_any_body_are_apart_and_leave_nothing_out(name: str, count: int) -> None:
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):  # it works out its widths as it is built
+        backbone = pyramid(name, (8, 16, 32))
+    stages = backbone_stages(_Looking(backbone))
+    parameters = [id(parameter) for stage in stages for parameter in stage.parameters()]
+    assert len(stages) == count
+    assert len(parameters) == len(set(parameters))
+    assert set(parameters) == {id(parameter) for parameter in backbone.body.parameters()}
+    assert parameters == [id(parameter) for parameter in backbone.body.parameters()]  # from the picture on
+
+
+@pytest.mark.parametrize("name", ["repvgg_a0", "mobilenetv3_large_100", "mnasnet0_5"])
+def test_last_layers_holds_still_whatever_body_it_is(name: str, options: Callable[..., Model]) -> None:
+    test_last_layers_leaves_early_stages_and_their_statistics_as_they_were(
+        "fcos_mobilenet_v2", lambda model: options(model, backbone=name)
+    )
+
+
+class _Encoder(nn.Module):
+    """Stages in a list in a module in a module, beside an embedding: as transformers' ResNet and HGNet have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)) for _ in range(4))
+
+
+class _Embedding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.normalization = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+
+def test_stages_are_found_however_deep_they_lie() -> None:
+    inner = nn.Module()
+    inner.embedder, inner.encoder = _Embedding(), _Encoder()
+    outer = nn.Module()
+    outer.model = inner
+    stages = backbone_stages(_Looking(outer))
+    assert stages == [inner.embedder, *inner.encoder.stages]
+
+
+def test_a_part_with_values_of_its_own_is_not_opened() -> None:
+    part = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    part.scale = nn.Parameter(torch.ones(1))
+    backbone = nn.Module()
+    backbone.part = part
+    assert backbone_stages(_Looking(backbone)) == [part]

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,24 +14,42 @@ from reprolens.config import Model
 from reprolens.models import build, names
 from reprolens.models.background import NEVER
 from reprolens.models.heads import ClassRows, class_rows, head_by_name
+from reprolens.models.one_stage import OneStage
+from reprolens.models.registry import get
 from reprolens.models.weights import Match, StartingWeights, load_starting_weights, save_starting_weights
 
 OLD = ("a", "b", "c")
 DEFAULT = "fcos_mobilenet_v2"
 CLASS_MAJOR = "fasterrcnn_mobilenet_v3_large_fpn"
+SIDE = 64
+LIVELY: dict[str, Any] = {"score_threshold": 0.0}  # so that there are boxes to draw masks in
+
+KINDS = (
+    CLASS_MAJOR,
+    "cascade_rcnn_resnet50_fpn",
+    DEFAULT,
+    "maskrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+    "yolov3_tiny",
+    "yolox_nano",
+)
+"""A model of each kind of head. Those of the transformers library choose what to look at by their classes; what becomes
+of theirs is in test_detr.py."""
 
 
 @dataclass(frozen=True)
 class Trained:
     """A model of the classes OLD whose heads have been moved from their first values, and its weights/initial.pt.
 
-    `seen` is what its head is given for one picture.
+    `seen` is what each of its heads, by name, is given for one picture.
     """
 
     model: nn.Module
     options: Model
     initial: Path
-    seen: tuple[object, ...]
+    seen: dict[str, tuple[Any, ...]]
 
     def used_for(self, classes: tuple[str, ...]) -> tuple[nn.Module, Match]:
         """Return a new model for `classes` with this one as starting weights."""
@@ -38,20 +57,38 @@ class Trained:
         return model, load_starting_weights(self.initial, model, self.options, classes)
 
     @torch.inference_mode()
-    def by_label(self, head: nn.Module) -> list[Tensor]:
-        """Return what a head says of each label, the background first: `(anchors or proposals, 1 or 5)`.
+    def by_label(self, model: nn.Module) -> list[Tensor]:
+        """Return what the heads of a model like this one say of each label, the background first: `(anything, 1 ..)`.
 
-        That is the label's logit, and where every class has boxes of its own, how they move.
+        That is the label's logit or score, and where every class has boxes or masks of its own, what they are.
         """
-        output = head.eval()(*self.seen)
-        if isinstance(output, dict):  # the dense detectors
-            return list(output["cls_logits"].flatten(0, 1)[..., None].unbind(1))
-        logits, boxes = output
-        return list(torch.cat([logits[..., None], boxes.unflatten(-1, (-1, 4))], dim=-1).unbind(1))
+        said = list[list[Tensor]]()
+        for name, given in self.seen.items():
+            output: Any = model.eval().get_submodule(name)(*given)
+            if isinstance(model, OneStage):  # no background: nothing is said of it
+                scores = model.decode(output, (SIDE, SIDE))[1].flatten(0, 1)
+                said.append([torch.zeros_like(scores[:, 0]), *scores.unbind(1)])
+            elif isinstance(output, dict):  # torchvision's dense detectors
+                said.append(list(output["cls_logits"].flatten(0, 1).unbind(1)))
+            elif isinstance(output, Tensor):  # masks
+                said.append(list(output.unbind(1)))
+            else:
+                logits, boxes = output
+                said.append(list(logits.unbind(1)))
+                if boxes.shape[1] > 4:
+                    said.append(list(boxes.unflatten(-1, (-1, 4)).unbind(1)))
+        return [torch.cat([part.flatten() for part in parts]) for parts in zip(*said, strict=True)]
 
 
-def _head(model: nn.Module) -> nn.Module:
-    return model.get_submodule("roi_heads.box_predictor" if hasattr(model, "roi_heads") else "head")
+def _heads(model: nn.Module) -> list[str]:
+    """Return the names of the modules that speak of classes."""
+    if not hasattr(model, "roi_heads"):
+        return ["head"]
+    predictors = ["roi_heads.box_predictor"]
+    if isinstance(model.get_submodule(predictors[0]), nn.ModuleList):
+        predictors = [f"{predictors[0]}.{stage}" for stage in range(3)]
+    masks = getattr(model.roi_heads, "mask_predictor", None) is not None
+    return [*predictors, *(["roi_heads.mask_predictor"] if masks else [])]
 
 
 def _train(options: Model, folder: Path) -> Trained:
@@ -61,19 +98,26 @@ def _train(options: Model, folder: Path) -> Trained:
     for key in class_rows(options):
         state[key].copy_(torch.where(state[key] == NEVER, state[key], torch.randn_like(state[key])))
     save_starting_weights(folder / "initial.pt", StartingWeights(state, OLD, {}))
-    seen: list[tuple[object, ...]] = []
-    hook = _head(model).register_forward_pre_hook(lambda _, given: seen.append(given))
+    seen: dict[str, tuple[Any, ...]] = {}
+    for name in _heads(model):
+        model.get_submodule(name).register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given}))
     with torch.inference_mode():
-        model([torch.rand(3, 64, 64)])
-    hook.remove()
-    return Trained(model, options, folder / "initial.pt", seen[0])
+        model([torch.rand(3, SIDE, SIDE)])
+    return Trained(build_again(model, options), options, folder / "initial.pt", seen)
 
 
-@pytest.fixture(scope="module", params=names())
+def build_again(model: nn.Module, options: Model) -> nn.Module:
+    """Return the model without its hooks."""
+    again = build(options, len(OLD))
+    again.load_state_dict(model.state_dict())
+    return again
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def any_model(
     request: pytest.FixtureRequest, options: Callable[..., Model], tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
-    return _train(options(request.param), tmp_path_factory.mktemp("any"))
+    return _train(options(request.param, **LIVELY), tmp_path_factory.mktemp("any"))
 
 
 @pytest.fixture(scope="module", params=[DEFAULT, CLASS_MAJOR])
@@ -88,6 +132,11 @@ def default(options: Callable[..., Model], tmp_path_factory: pytest.TempPathFact
     return _train(options(DEFAULT), tmp_path_factory.mktemp("default"))
 
 
+def test_every_family_has_its_kinds_of_head_here() -> None:
+    families = {get(name).build.__module__ for name in names() if get(name).extra is None}
+    assert {get(name).build.__module__ for name in KINDS} == families
+
+
 def _same(first: Tensor, second: Tensor) -> None:
     """Assert that two say the same, up to the order of sums, which depends on how many rows a matrix has."""
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
@@ -96,7 +145,7 @@ def _same(first: Tensor, second: Tensor) -> None:
 def test_known_classes_say_the_same_at_other_indices_and_new_ones_what_they_say_untrained(any_model: Trained) -> None:
     classes = ("c", "d", "a", "e")
     model = build(any_model.options, len(classes))
-    untrained = copy.deepcopy(_head(model))
+    untrained = copy.deepcopy(model)
     match = load_starting_weights(any_model.initial, model, any_model.options, classes)
     old, state = any_model.model.state_dict(), model.state_dict()
     assert match.partial == match.by_class
@@ -106,13 +155,18 @@ def test_known_classes_say_the_same_at_other_indices_and_new_ones_what_they_say_
     assert match.head == "name"
     assert (match.classes_kept, match.classes_new, match.classes_dropped) == (("c", "a"), ("d", "e"), ("b",))
 
-    was, now = any_model.by_label(_head(any_model.model)), any_model.by_label(_head(model))
-    assert min(float((was[i] - was[j]).abs().max()) for i in range(4) for j in range(i)) > 0.1  # they can be told apart
+    was, now = any_model.by_label(any_model.model), any_model.by_label(model)
+    assert (
+        min(float((was[i] - was[j]).abs().max()) for i in range(4) for j in range(i)) > 1e-3
+    )  # they can be told apart
     for here, there in ((0, 0), (1, 3), (3, 1)):
         _same(now[here], was[there])
-    rest = _head(any_model.model).state_dict()
-    grown = {key for key, value in untrained.state_dict().items() if value.shape != rest[key].shape}
-    untrained.load_state_dict({key: value for key, value in rest.items() if key not in grown}, strict=False)
+    rest = {key: value for key, value in old.items() if key not in match.by_class}
+    untrained.load_state_dict(rest, strict=False)
+    for key, rows in class_rows(any_model.options).items():  # box and objectness of an anchor come with it
+        own = untrained.state_dict()[key]
+        leading = (rows.dimension + 1, torch.arange(rows.leading))
+        rows.grouped(own).index_copy_(*leading, rows.grouped(old[key]).index_select(*leading))
     fresh = any_model.by_label(untrained)
     for index in (2, 4):
         _same(now[index], fresh[index])
@@ -122,7 +176,7 @@ def test_the_same_classes_in_the_same_order_are_the_same_model_to_the_bit(any_mo
     model, match = any_model.used_for(OLD)
     state = model.state_dict()
     assert [key for key, value in any_model.model.state_dict().items() if not torch.equal(value, state[key])] == []
-    for now, before in zip(any_model.by_label(_head(model)), any_model.by_label(_head(any_model.model)), strict=True):
+    for now, before in zip(any_model.by_label(model), any_model.by_label(any_model.model), strict=True):
         assert torch.equal(now, before)
     assert set(match.kept) == set(state)
     assert (match.partial, match.mismatched, match.new) == ((), (), ())
@@ -134,7 +188,7 @@ def test_the_same_classes_in_the_same_order_are_the_same_model_to_the_bit(any_mo
 )
 def test_rows_go_by_name_whatever_the_number_of_classes(classes: tuple[str, ...], either: Trained) -> None:
     model, match = either.used_for(classes)
-    now, was = either.by_label(_head(model)), either.by_label(_head(either.model))
+    now, was = either.by_label(model), either.by_label(either.model)
     common = tuple(entry for entry in classes if entry in OLD)
     _same(now[0], was[0])
     for entry in common:
@@ -224,8 +278,9 @@ def test_only_a_part_of_a_head_may_be_there(options: Callable[..., Model], tmp_p
     model, match = old.used_for(("c", "b"))
     assert match.new == tuple(f"roi_heads.box_predictor.bbox_pred.{kind}" for kind in ("bias", "weight"))
     assert (match.head, match.classes_kept) == ("name", ("c", "b"))
-    now, was = old.by_label(_head(model)), old.by_label(_head(old.model))
-    _same(now[1][:, 0], was[3][:, 0])
+    now, was = old.by_label(model), old.by_label(old.model)
+    proposals = len(now[1]) // 5  # a logit each, then four coordinates
+    _same(now[1][:proposals], was[3][:proposals])
 
 
 # ---- layouts of families to come

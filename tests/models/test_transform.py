@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from reprolens.models.preprocessing import UNCHANGED, Preprocessing
 from reprolens.models.transform import FixedSizeTransform
 
 
 @pytest.fixture
 def transform() -> FixedSizeTransform:
     """Return a transform to 32 x 64 that does not normalise."""
-    return FixedSizeTransform((32, 64), GeneralizedRCNNTransform(1, 1, [0.0] * 3, [1.0] * 3))
+    return FixedSizeTransform((32, 64), UNCHANGED, 32)
 
 
 def test_every_picture_becomes_one_size_and_its_boxes_follow(transform: FixedSizeTransform) -> None:
@@ -43,7 +43,32 @@ def test_a_large_picture_is_averaged_not_sampled(transform: FixedSizeTransform) 
     assert (small[:, 2:-2, 2:-2] - 1 / 3).abs().max() < 0.03
 
 
+def test_masks_are_resized_with_their_picture(transform: FixedSizeTransform) -> None:
+    mask = torch.zeros(2, 16, 20, dtype=torch.uint8)
+    mask[0, 4:8, 5:15] = 1  # 4 rows and 10 columns of 16 x 20 are 8 rows and 32 columns of 32 x 64
+    target = {"boxes": torch.tensor([[5.0, 4.0, 15.0, 8.0], [0.0, 0.0, 1.0, 1.0]]), "masks": mask}
+    nothing = {"boxes": torch.zeros(0, 4), "masks": torch.zeros(0, 16, 20, dtype=torch.uint8)}
+    _, [resized, empty] = transform([torch.rand(3, 16, 20)] * 2, [target, nothing])
+    expected = torch.zeros(32, 64, dtype=torch.uint8)
+    expected[8:16, 16:48] = 1
+    assert torch.equal(resized["masks"], torch.stack([expected, torch.zeros_like(expected)]))
+    assert empty["masks"].shape == (0, 32, 64)
+    assert mask.shape == (2, 16, 20)  # the caller's own stay
+
+
+@pytest.mark.parametrize("paste", [True, False])
+def test_predicted_masks_are_pasted_into_their_picture_unless_told_otherwise(
+    paste: bool, transform: FixedSizeTransform
+) -> None:
+    transform.eval().paste = paste
+    found = {"boxes": torch.tensor([[16.0, 8.0, 48.0, 16.0]]), "masks": torch.ones(1, 1, 28, 28)}
+    [found] = transform.postprocess([found], [(32, 64)], [(16, 20)])
+    assert found["boxes"][0].tolist() == [5, 4, 15, 8]
+    assert found["masks"].shape == ((1, 1, 16, 20) if paste else (1, 1, 28, 28))
+    assert found["masks"][0, 0, 5, 8] == 1
+
+
 def test_normalisation_is_taken_over() -> None:
-    original = GeneralizedRCNNTransform(1, 1, [0.5, 0.25, 0.0], [0.5, 0.25, 2.0])
-    [pixels] = FixedSizeTransform((32, 32), original)([torch.full((3, 32, 32), 0.5)])[0].tensors
+    half = Preprocessing((0.5, 0.25, 0.0), (0.5, 0.25, 2.0))
+    [pixels] = FixedSizeTransform((32, 32), half, 32)([torch.full((3, 32, 32), 0.5)])[0].tensors
     assert pixels[:, 0, 0].tolist() == [0.0, 1.0, 0.25]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprolens.config import Model
 from reprolens.models.background import NEVER
@@ -39,17 +39,41 @@ class ClassRows:
         length = self.before * (self.leading + classes) * self.after
         return (*own[: self.dimension], length, *own[self.dimension + 1 :])
 
+    def classes(self, shape: torch.Size) -> int | None:
+        """Return of how many classes a tensor of that shape is; None if it is of no whole number of them."""
+        length = shape[self.dimension] if self.dimension < len(shape) else 0
+        whole, rest = divmod(length, self.before * self.after)
+        return whole - self.leading if rest == 0 and whole >= self.leading else None
+
 
 def class_rows(options: Model) -> dict[str, ClassRows]:
     """Return, by name, the tensors of a model that depend on the classes, and how. Random states are left alone."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        one, two = (build(options, classes).state_dict() for classes in (1, 2))
+    one, two = (without_memory(options, classes).state_dict() for classes in (1, 2))
     class_major = get(options.name).class_major
     return {
         name: _class_rows(name, tensor.shape, two[name].shape, name.rpartition(".")[0] in class_major)
         for name, tensor in one.items()
         if tensor.shape != two[name].shape
     }
+
+
+def without_memory(options: Model, classes: int) -> nn.Module:
+    """Build a model whose tensors have shapes but no values (torch's meta device). Random states are left alone.
+
+    Where a network computes its own layout with tensors (torchvision's RegNet), it is built with values after all.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return build(options, classes)
+        except NotImplementedError:  # torch's word for a value that a tensor without one cannot give
+            return build(options, classes)
+
+
+def count_classes(given: Mapping[str, Tensor], rows: Mapping[str, ClassRows]) -> int | None:
+    """Return of how many classes the tensors of `rows` in `given` are; None if it has none, or they disagree."""
+    counts = {rows[name].classes(given[name].shape) for name in rows if name in given}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _class_rows(name: str, one: torch.Size, two: torch.Size, class_major: bool) -> ClassRows:
