@@ -1,5 +1,7 @@
 """What a detector finds in a split, from the pictures to the numbers."""
 
+import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,18 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hotcoco import mask as run_lengths
 from torch import Tensor, nn
 
 from reprolens.config import Digits, Evaluate, Model
 from reprolens.convert import convert
+from reprolens.convert.mask_files import write_masks
+from reprolens.convert.segmentation import draw
 from reprolens.errors import DataError
+from reprolens.evaluation import truth_of
 from reprolens.evaluation.predict import detect, evaluate_split, validation_metrics
 from reprolens.loading import EvaluationPictures, evaluation_loader, open_index
 from reprolens.models import TrainedModel, build
-from reprolens.voc import Folder, Record, read_folder
+from reprolens.voc import Box, Folder, Object, Record, read_folder, write_folder
+from reprolens.voc.folder import SPLITS
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = Model("fcos_mobilenet_v2", [64, 64], 0.01, 0.5, 20)
+OPTIONS = Model("fcos_mobilenet_v2", None, [64, 64], 0.01, 0.5, 20)
+DRAWS = Model("maskrcnn_resnet50_fpn", None, [64, 64], 0.01, 0.5, 20)
+EVALUATE = Evaluate("test", 2, 0.5, 0, 4, 2, 4, 4)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +138,101 @@ def test_a_model_of_other_classes_is_refused(digits: Folder) -> None:
     other = TrainedModel(Oracle(digits, "test"), OPTIONS, (*digits.classes[:-1], "ten"))
     with pytest.raises(DataError, match="its classes are not the model's; run dvc repro train"):
         evaluate_split(other, digits, Evaluate("test", 2, 0.5, 0, 4, 2, 4, 4), 1)
+
+
+class Drawing(Oracle):
+    """An oracle that draws what it finds, too: the outlines of each picture, as probabilities."""
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        found = super().forward(images)
+        for image, one in zip(images, found, strict=True):
+            record = self.known[float(image.double().sum())]
+            drawn = [draw(item.segmentation, record.height, record.width) for item in record.objects]
+            one["masks"] = 0.8 * torch.from_numpy(np.array(drawn)).float()[:, None]
+        return found
+
+
+@pytest.fixture
+def outlined(digits: Folder, tmp_path: Path) -> Folder:
+    """Return the scenes with each digit's inner box as its outline, in the annotations and in SegmentationObject."""
+    root = tmp_path / "voc"
+    shutil.copytree(digits.root, root)
+    splits = {
+        split: [
+            replace(record, objects=tuple(replace(item, segmentation=_inner(item.box)) for item in record.objects))
+            for record in digits.records(split)
+        ]
+        for split in digits.splits
+    }
+    write_folder(root, digits.classes, splits, [record.id for records in splits.values() for record in records])
+    write_masks(root, splits, {}, {}, digits.classes, [], [])
+    return read_folder(root)
+
+
+def _inner(box: Box) -> str:
+    x0, y0, x1, y1 = box[0] + 2, box[1] + 2, box[2] - 2, box[3] - 2
+    return json.dumps([[x0, y0, x1, y0, x1, y1, x0, y1]])
+
+
+def _whole(folder: Folder, drawing: Drawing) -> Drawing:
+    """Return the oracle with records that have outlines, which an index leaves out."""
+    drawing.known = {key: folder.record(record.id) for key, record in drawing.known.items()}
+    return drawing
+
+
+def test_outlines_that_are_the_true_ones_have_every_measure_of_masks_at_one(outlined: Folder) -> None:
+    trained = TrainedModel(_whole(outlined, Drawing(outlined, "test")), DRAWS, outlined.classes)
+    results, pictures = evaluate_split(trained, outlined, EVALUATE, 1)
+    assert results.metrics["coco_segm/ap"] == results.metrics["coco_segm/ap50"] == 1.0
+    for picture in pictures:
+        assert picture.detections.masks is not None
+        truth = truth_of(outlined.record(picture.record.id), outlined.classes, masks=True)
+        assert picture.detections.masks == truth.masks
+
+
+def test_outlines_that_only_the_mask_files_have_count_too(outlined: Folder) -> None:
+    trained = TrainedModel(_whole(outlined, Drawing(outlined, "test")), DRAWS, outlined.classes)
+    splits = {split: [replace(record, objects=_bare(record)) for record in outlined.records(split)] for split in SPLITS}
+    write_folder(outlined.root, outlined.classes, splits)
+    results, _ = evaluate_split(trained, outlined, EVALUATE, 1)
+    assert results.metrics["coco_segm/ap"] == 1.0
+
+
+def test_without_true_outlines_or_drawn_ones_there_are_no_measures_of_masks(digits: Folder, outlined: Folder) -> None:
+    blind = TrainedModel(Oracle(outlined, "test"), DRAWS, outlined.classes)
+    assert not any(key.startswith("coco_segm") for key in evaluate_split(blind, outlined, EVALUATE, 1)[0].metrics)
+    drawing = _whole(outlined, Drawing(outlined, "test"))
+    without = evaluate_split(TrainedModel(drawing, DRAWS, digits.classes), digits, EVALUATE, 1)[0].metrics
+    assert not any(key.startswith("coco_segm") for key in without)
+    assert without["coco/ap"] == 1.0
+
+
+def test_validation_looks_at_boxes_alone(outlined: Folder) -> None:
+    batches = evaluation_loader(EvaluationPictures(open_index(outlined), "test"), 2)
+    drawing = _whole(outlined, Drawing(outlined, "test"))
+    assert validation_metrics(drawing, batches, outlined.classes) == {"map50": 1.0, "map": 1.0}
+    assert all(found.masks is None for _, found in detect(drawing, batches, masks=False))
+
+
+def test_what_mask_r_cnn_draws_is_what_torchvision_pastes(digits: Folder) -> None:
+    torch.manual_seed(0)
+    model = build(replace(DRAWS, backbone="mobilenet_v3_small", detections_per_image=5), len(digits.classes)).eval()
+    model.rpn._post_nms_top_n = {"training": 30, "testing": 30}
+    pictures = EvaluationPictures(open_index(digits), "val")
+    count = 0
+    for (image, _), (record, found) in zip(pictures, detect(model, evaluation_loader(pictures, 1)), strict=False):
+        with torch.inference_mode():
+            [pasted] = model([image])
+        assert found.masks is not None
+        for code, mask in zip(found.masks, pasted["masks"], strict=True):
+            drawn = run_lengths.decode({"size": [record.height, record.width], "counts": code})
+            assert np.array_equal(drawn.astype(bool), mask[0].numpy() > 0.5)
+            count += 1
+    assert count > 0
+
+
+def _bare(record: Record) -> tuple[Object, ...]:
+    return tuple(replace(item, segmentation="") for item in record.objects)
 
 
 def _pictures(folder: Folder) -> Iterator[tuple[Tensor, object]]:

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from reprolens.config import Augment
 from reprolens.config.compose import compose
@@ -26,6 +25,7 @@ from reprolens.loading import (
     picture_cache,
     training_loader,
 )
+from reprolens.models.preprocessing import UNCHANGED
 from reprolens.models.transform import FixedSizeTransform
 from reprolens.voc import Folder
 
@@ -139,8 +139,7 @@ def test_difficult_objects_are_learnt_and_empty_pictures_are_pictures(rectangles
 
 def test_the_loader_resizes_as_the_network_does(tmp_path: Path, rectangles: Folder) -> None:
     # Pillow rounds to whole grey levels between its two passes; nothing else may differ.
-    as_is = GeneralizedRCNNTransform(1, 1, [0.0] * 3, [1.0] * 3, size_divisible=1)
-    network = FixedSizeTransform(SIZE, as_is)
+    network = FixedSizeTransform(SIZE, UNCHANGED, 1)
     training, evaluation = _pictures(rectangles, NONE), EvaluationPictures(open_index(rectangles), "train")
     for index in range(len(training)):
         seen, _ = network.eval()([evaluation[index][0]])

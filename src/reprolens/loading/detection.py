@@ -18,6 +18,7 @@ from reprolens.loading.augment import Augmentation
 from reprolens.loading.cache import PictureCache
 from reprolens.loading.decode import DECODER, open_rgb, resized_rgb
 from reprolens.loading.index import Index, beside
+from reprolens.loading.masks import object_masks, object_numbers, single_objects
 from reprolens.loading.sampling import EpochBatches, Key
 from reprolens.voc import Record
 
@@ -29,7 +30,8 @@ class TrainingPictures(Dataset[Sample]):
     """The pictures of a split, resized to `image_size` (height, width) and augmented to the size that a key asks for.
 
     Gives the picture `(3, height, width)` uint8; its target with `boxes (N, 4)` float32 and `labels (N,)` int64, 1 for
-    the first class; and its id. Objects marked as crowd are left out, difficult ones are not.
+    the first class; and its id. Objects marked as crowd are left out, difficult ones are not. With `masks` the target
+    has `masks (N, height, width)` uint8, 0 or 1, too, and objects of which no pixel shows are left out.
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class TrainingPictures(Dataset[Sample]):
         augmentation: Augmentation,
         seed: int,
         cache: PictureCache | None = None,
+        masks: bool = False,
     ) -> None:
         self._folder, self._size, self._augmentation, self._seed = index.folder, image_size, augmentation, seed
         self._records: Sequence[Record] = index.records(split)
-        self._cache = cache
+        self._cache, self._masks = cache, masks
 
     def __len__(self) -> int:
         return len(self._records)
@@ -54,6 +57,8 @@ class TrainingPictures(Dataset[Sample]):
             torch.manual_seed(int(seed))
             size = (key.height, key.width)
             image, target = self._augmentation(self._picture, key.index, len(self), size, key.mix)
+        if self._masks:
+            target = _shown(target)
         plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
         return image.as_subclass(Tensor).contiguous(), plain, self._records[key.index].id
 
@@ -67,6 +72,11 @@ class TrainingPictures(Dataset[Sample]):
         pixels = self._cache.get(index, decode) if self._cache is not None else decode()
         scale = (self._size[1] / record.width, self._size[0] / record.height)
         target = _target(record, self._folder.classes, scale, self._size)
+        if self._masks:
+            places = single_objects(record)
+            numbers = object_numbers(self._folder, record, self._size) if places else None
+            masks = torch.from_numpy(object_masks(numbers, places, self._size))
+            target = _shown(target | {"masks": tv_tensors.Mask(masks)})
         return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), target
 
 
@@ -139,6 +149,14 @@ def _target(record: Record, classes: tuple[str, ...], scale: tuple[float, float]
         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
         "labels": torch.tensor([classes.index(item.name) + 1 for item in objects], dtype=torch.int64),
     }
+
+
+def _shown(target: Target) -> Target:
+    """Return the target without the objects whose masks are empty: they are covered, or smaller than a pixel."""
+    keep = target["masks"].as_subclass(Tensor).bool().flatten(1).any(1)
+    if keep.all():
+        return target
+    return {name: tv_tensors.wrap(value[keep], like=value) for name, value in target.items()}
 
 
 def _leave_signals_to_parent(worker: int) -> None:
