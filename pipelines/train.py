@@ -38,7 +38,7 @@ def main() -> str:
     if place()[0] > 0:
         return ""
     report = trained.report
-    save_trained(Path("weights/model.pt"), trained.state, config.model, folder.classes)
+    save_trained(Path("weights/model.pt"), trained.state, config.model, folder.classes, trained.preprocessing)
     write_json(Path("reports/train.json"), report)
     if trained.checkpoints:
         discard_checkpoints(trained.checkpoints)

@@ -131,6 +131,19 @@ def test_processes_and_libraries_are_the_machine_s(
     assert _changed(before, parts()) == ["machine"]
 
 
+@pytest.mark.parametrize("library", ["scipy", "transformers"])
+def test_libraries_of_an_extra_are_the_machine_s_of_the_models_that_need_it(
+    library: str, usual: Config, parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library, reason="the extra transformers is not installed")
+    detr = _set(usual, "model.name", "dfine_n")
+    before, others = parts(detr), parts()
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0" if name == library else version(name))
+    assert _changed(before, parts(detr)) == ["machine"]
+    assert parts() == others
+
+
 def test_the_bytes_of_the_starting_weights_count_not_their_place(
     parts: Callable[..., Parts], initial: Path, tmp_path: Path
 ) -> None:

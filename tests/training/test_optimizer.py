@@ -1,12 +1,16 @@
 """Rates and decays: who gets which, and when."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
-from reprolens.config import AdamW, Constant, Cosine, Full, LastLayers, NewHead, OneCycle, Sgd, Step
+from reprolens.config import AdamW, Constant, Cosine, Full, LastLayers, Model, NewHead, OneCycle, Sgd, Step
+from reprolens.models import build
+from reprolens.models.registry import get
 from reprolens.training.optimizer import build_optimizer, build_schedule, rate_factor
 
 ADAMW = AdamW("adamw", 1e-2, 0.05, [0.8, 0.95])
@@ -48,6 +52,35 @@ def test_norms_and_biases_are_not_decayed_and_the_backbone_has_its_own_rate(conf
         "head.1.weight": (1e-2, 0.0),
         "head.1.bias": (1e-2, 0.0),
     }
+
+
+LIES_IN_BODY = {
+    "fcos_mobilenet_v2": "backbone.body.",
+    "ssd300_vgg16": ("backbone.features.", "backbone.extra.0."),
+    "ssd512_vgg16": ("backbone.features.", "backbone.extra.0."),
+    "ssdlite320_mobilenet_v3_large": "backbone.features.",
+    "yolov3_tiny": "backbone.body.",
+    "yolox_nano": "backbone.body.",
+    "fasterrcnn_mobilenet_v3_large_fpn": "backbone.body.",
+    "rtdetr_v2_r18": "backbone.",
+}
+
+
+@pytest.mark.parametrize("name", sorted(LIES_IN_BODY))
+def test_pyramids_necks_and_extra_layers_have_the_rate_of_new_layers(name: str) -> None:
+    if get(name).extra:
+        pytest.importorskip(str(get(name).extra), reason="the extra is not installed")
+    with torch.device("meta"):
+        model = build(_model(name), 2)
+    options = _options(model, build_optimizer(model, ADAMW, FULL))
+    slower = {key for key, (rate, _) in options.items() if rate == pytest.approx(1e-3)}
+    assert slower == {key for key, _ in model.named_parameters() if key.startswith(LIES_IN_BODY[name])}
+    assert {rate for key, (rate, _) in options.items() if key not in slower} == {1e-2}
+
+
+def _model(name: str) -> Model:
+    conf = Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml"
+    return Model(**yaml.safe_load(conf.read_text(encoding="utf-8")))
 
 
 def test_frozen_parameters_are_left_to_themselves() -> None:

@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from reprolens.config import Config, LastLayers
+from reprolens.config import Config, LastLayers, Transfer
 from reprolens.errors import TrainingError
 from reprolens.loading import (
     EpochBatches,
@@ -29,8 +29,12 @@ from reprolens.loading import (
     training_loader,
 )
 from reprolens.loading.index import Index
+from reprolens.loading.masks import check_outlines, masks_digest
 from reprolens.loading.sampling import SIZE_STEP
+from reprolens.models.checkpoint import plain
 from reprolens.models.freezing import ever_trainable, set_trainable
+from reprolens.models.mask_rcnn import TASK
+from reprolens.models.preprocessing import Preprocessing
 from reprolens.models.registry import build, get
 from reprolens.models.weights import Match, load_starting_weights
 from reprolens.training.checkpoint import UNFINISHED, discard_oldest, load_checkpoint, locked
@@ -57,11 +61,15 @@ def unfollowed(fingerprint: str) -> AbstractContextManager[Callable[[], None]]:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights kept, the report for reports/train.json, the folder of checkpoints: discard it once both are safe."""
+    """The weights kept, the report for reports/train.json, the folder of checkpoints: discard it once both are safe.
+
+    `preprocessing` is what the weights expect of a picture.
+    """
 
     state: dict[str, Tensor]
     report: dict[str, Any]
     checkpoints: Path | None
+    preprocessing: Preprocessing
 
 
 def train_detector(
@@ -77,7 +85,8 @@ def train_detector(
 
     With `checkpoints`, `follow` is entered by the first process for the length of the training.
 
-    Raises WeightsError for bad starting weights, TrainingError if training cannot start or go on.
+    Raises WeightsError for bad starting weights, TrainingError if training cannot start or go on, DataError if the
+    model learns from outlines and objects of the train split have none.
     """
     _set_deterministic(config.trainer.deterministic)
     accelerate.utils.set_seed(config.seed)  # Python's, numpy's and torch's generators
@@ -90,9 +99,13 @@ def train_detector(
     device = choose_device(config.trainer)
     rank, world = place()
     _refuse_impossible(config, len(folder.splits["train"]), len(learning), world)
+    outlined = _learns_from_outlines(config)
+    if outlined:
+        check_outlines(folder, index.records("train"), "train")
     if checkpoints is None:
         return _train(config, index, model, match, history, measure, None, None, lambda: None)
-    parts = fingerprint(config, index.digest(), initial, device, world)
+    data = index.digest() + (masks_digest(folder, index.records("train")) if outlined else "")
+    parts = fingerprint(config, data, initial, device, world)
     run, reason = run_folder(checkpoints, parts) if rank == 0 else (Path(), "")
     run = agreed(run, cpu=device.type == "cpu")
     with locked(run) if rank == 0 else nullcontext():
@@ -126,18 +139,12 @@ def _train(
     trainer, augment = config.trainer, config.augment
     size = (config.model.image_size[0], config.model.image_size[1])
     cache = picture_cache(index, "train", size, str(trainer.cache), trainer.cache_mb)
-    pictures = TrainingPictures(index, "train", size, build_augmentation(augment), config.seed, cache)
+    augmentation, outlined = build_augmentation(augment), _learns_from_outlines(config)
+    pictures = TrainingPictures(index, "train", size, augmentation, config.seed, cache, outlined)
     hardware = _choose_hardware(config, model, pictures, saved)
-    batches = EpochBatches(
-        len(pictures),
-        hardware.batch_size,
-        config.seed,
-        size,
-        (augment.multi_scale[0], augment.multi_scale[1]),
-        int(trainer.max_epochs * (1 - augment.mix_off)),
-        rank,
-        world,
-    )
+    mixed = int(trainer.max_epochs * (1 - augment.mix_off))
+    scales = (augment.multi_scale[0], augment.multi_scale[1])
+    batches = EpochBatches(len(pictures), hardware.batch_size, config.seed, size, scales, mixed, rank, world)
     if trainer.accumulate > len(batches):
         raise TrainingError(f"trainer.accumulate: {trainer.accumulate}, but an epoch has only {len(batches)} batches")
     loader = training_loader(pictures, batches, hardware.workers)
@@ -148,10 +155,24 @@ def _train(
         losses,
         lambda average: measure(average, validation, index.folder.classes, gather),
         "map",
-        lambda module, epoch: set_trainable(module, config.transfer, match, epoch),
+        lambda module, epoch: _begin_epoch(module, config.transfer, match, epoch, mixed if augment.mosaic else 0),
     )
     state, report = train(model, task, loader, config, hardware, history, checkpoints, saved, epoch_over)
-    return Trained(state, report | _transferred(match), checkpoints)
+    transform: Any = model.get_submodule("transform")
+    said = {f"preprocessing/{part}": value for part, value in plain(transform.preprocessing).items()}
+    return Trained(state, report | _transferred(match) | said, checkpoints, transform.preprocessing)
+
+
+def _begin_epoch(model: nn.Module, transfer: Transfer, match: Match, epoch: int, mosaics: int) -> None:
+    """Set what of the model differs from epoch to epoch; it depends on the epoch alone, so a resumed run does the same.
+
+    The heads of YOLOX have a loss more, `use_l1`, in the epochs that follow the first `mosaics`, which are of mosaics
+    (arXiv:2107.08430, section 2.1, and its code).
+    """
+    set_trainable(model, transfer, match, epoch)
+    head: Any = getattr(model, "head", None)
+    if hasattr(head, "use_l1"):
+        head.use_l1 = epoch > mosaics
 
 
 def _choose_hardware(
@@ -205,6 +226,10 @@ def _refuse_impossible(config: Config, pictures: int, trained: int, world: int) 
         raise TrainingError(
             "transfer.unfreeze_every: works in one process only; set trainer.processes: 1, or null here"
         )
+
+
+def _learns_from_outlines(config: Config) -> bool:
+    return get(config.model.name).task == TASK
 
 
 def _set_deterministic(wanted: bool) -> None:

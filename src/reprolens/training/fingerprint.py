@@ -18,6 +18,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,11 +28,14 @@ import reprolens
 from reprolens.config import Config
 from reprolens.errors import TrainingError
 from reprolens.files import sha256, write_json
+from reprolens.models.registry import get
 
 IRRELEVANT = ("cache", "cache_mb", "checkpoint_minutes", "checkpoint_steps", "workers")
 _SECTIONS = ("model", "transfer", "augment", "optimizer", "schedule", "trainer")
 _SOURCES = ("voc", "loading", "models", "training", "evaluation/measures", "evaluation/predict.py")
 _LIBRARIES = ("accelerate", "hotcoco", "numpy", "pillow", "timm", "torch", "torchvision")
+_EXTRAS = {"transformers": ("scipy", "transformers")}
+"""The libraries of an extra that compute in the models that need it."""
 
 
 def fingerprint(config: Config, data: str, initial: Path, device: torch.device, processes: int) -> dict[str, str]:
@@ -39,7 +43,7 @@ def fingerprint(config: Config, data: str, initial: Path, device: torch.device, 
     sections = {name: asdict(getattr(config, name)) for name in _SECTIONS}
     for name in IRRELEVANT:
         del sections["trainer"][name]
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    versions = _versions(config.model.name)
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     values = {
         "data": data,
@@ -75,6 +79,15 @@ def run_folder(root: Path, parts: Mapping[str, str]) -> tuple[Path, str]:
         return folder, ""
     differing = [name for name, value in parts.items() if before.get(name) != value]
     return folder, f"the unfinished run {others[-1].parent} differs in {', '.join(differing)}"
+
+
+def _versions(model: str) -> dict[str, str]:
+    """Return the versions of the libraries that compute in the training of a model; of its extra's, those installed."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    for name in _EXTRAS.get(get(model).extra or "", ()):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _sources() -> str:

@@ -9,25 +9,28 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from reprolens.config import AdamW, Cosine, NewHead, OneCycle, Schedule, Step, Transfer
 from reprolens.config import Optimizer as OptimizerConfig
+from reprolens.models.freezing import body_parameters
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig, transfer: Transfer) -> Optimizer:
     """Group the trainable parameters by backbone or not (its rate has a factor) and by weight decay or not.
 
+    The backbone is its body alone, what `freezing` holds still: pyramids, necks and heads have the whole rate.
     Normalisation layers and biases, the parameters of at most one dimension, are not decayed.
     """
     factor = 1.0 if isinstance(transfer, NewHead) else transfer.backbone_lr_factor
+    body = body_parameters(model)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((name in body, parameter.ndim > 1), []).append(parameter)
     options = [
         {
             "params": parameters,
-            "lr": config.lr * (factor if backbone else 1.0),
+            "lr": config.lr * (factor if slower else 1.0),
             "weight_decay": config.weight_decay if decayed else 0.0,
         }
-        for (backbone, decayed), parameters in groups.items()
+        for (slower, decayed), parameters in groups.items()
     ]
     if isinstance(config, AdamW):
         return TorchAdamW(options, betas=(config.betas[0], config.betas[1]))
