@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from reprolens.config import Config, FileWeights
+from reprolens.config import Classify, Config, DvcWeights, Expected, FileWeights
 from reprolens.config.compose import compose, to_yaml
+from reprolens.errors import SweepError
 from reprolens.sweeps.git import take_snapshot
-from reprolens.sweeps.workspace import make_workspace, trial_config
+from reprolens.sweeps.workspace import make_workspace, trial_config, weights_commits
 
 ROOT = Path(__file__).parents[2]
 CONFIG = compose(ROOT, ["data=digits", "pretrain=random"])
+NOTHING_SAID = Expected(None, None, None, None)
 ADDED = {"changes.patch", ".dvc/config.local", ".dvc/tmp/snapshot"}
 """What a new workspace has beside the repository's files."""
 
@@ -76,6 +78,18 @@ def make(root: Path) -> Make:
 
 def with_data(path: str) -> Config:
     return replace(CONFIG, data=replace(CONFIG.data, path=path))
+
+
+def with_pretrain(pretrain: Classify | DvcWeights) -> Config:
+    return replace(CONFIG, pretrain=pretrain)
+
+
+def classified(data: str | None) -> Classify:
+    return Classify("classify", data, None, max_epochs=1, batch_size=4, crop_size=32, lr=1e-3)
+
+
+def tracked(repo: str, rev: str | None = None) -> DvcWeights:
+    return DvcWeights("dvc", "weights/model.pt", repo, rev, NOTHING_SAID)
 
 
 def test_new_workspace_has_the_files_of_the_snapshot_its_own_params_and_no_more(root: Path, make: Make) -> None:
@@ -250,8 +264,21 @@ def test_data_that_git_no_longer_has_is_linked(root: Path, make: Make) -> None:
 def test_starting_weights_that_git_ignores_are_linked(root: Path, make: Make) -> None:
     (root / "data" / "ignored").mkdir()
     (root / "data" / "ignored" / "start.pt").write_text("weights")
-    workspace = make(replace(CONFIG, pretrain=FileWeights("file", "data/ignored/start.pt")))
+    workspace = make(replace(CONFIG, pretrain=FileWeights("file", "data/ignored/start.pt", NOTHING_SAID)))
     assert (workspace / "data" / "ignored" / "start.pt").read_text() == "weights"
+
+
+@pytest.mark.parametrize("path", ["data/ignored", "data/classes"])
+def test_pictures_to_learn_from_before_that_git_lacks_are_linked(root: Path, make: Make, path: str) -> None:
+    (root / path / "cat").mkdir(parents=True)
+    (root / path / "cat" / "picture.jpg").write_text("a picture")
+    workspace = make(with_pretrain(classified(path)))
+    assert (workspace / path).readlink() == root / path
+    assert (workspace / path / "cat" / "picture.jpg").read_text() == "a picture"
+
+
+def test_pictures_to_learn_from_before_that_git_has_are_copied(make: Make) -> None:
+    assert not (make(with_pretrain(classified("data/digits"))) / "data" / "digits").is_symlink()
 
 
 def test_runs_of_all_trials_lie_in_the_repositorys_folder(root: Path, make: Make) -> None:
@@ -286,11 +313,70 @@ def test_git_sees_nothing_of_a_workspace(root: Path, make: Make) -> None:
     ],
 )
 def test_sources_in_the_repository_keep_their_path_and_others_are_absolute(root: Path, path: str, there: str) -> None:
-    config = replace(with_data(path), pretrain=FileWeights("file", path))
+    config = replace(with_data(path), pretrain=FileWeights("file", path, NOTHING_SAID))
     own = trial_config(root, config, "sweep", {})
     assert isinstance(own.pretrain, FileWeights)
     assert own.data.path == own.pretrain.path == there.format(above=root.parent)
     assert trial_config(root, own, "sweep", {}) == own
+
+
+@pytest.mark.parametrize(
+    ("path", "there"), [("data/classes", "data/classes"), ("../classes", "{above}/classes"), (None, None)]
+)
+def test_pictures_to_learn_from_before_keep_their_path_in_the_repository_only(
+    root: Path, path: str | None, there: str | None
+) -> None:
+    own = trial_config(root, with_pretrain(classified(path)), "sweep", {})
+    assert own.pretrain == classified(there and there.format(above=root.parent))
+
+
+# ---- weights of another revision: a workspace has no Git
+
+
+@pytest.mark.parametrize("repo", [".", "../repository", "{root}"])
+def test_weights_of_the_repository_itself_are_those_of_its_last_commit_by_its_absolute_path(
+    root: Path, repo: str
+) -> None:
+    head = git(root, "rev-parse", "HEAD").strip()
+    own = trial_config(root, with_pretrain(tracked(repo.format(root=root))), "sweep", {})
+    assert own.pretrain == tracked(str(root), head)
+    assert trial_config(root, own, "sweep", {}) == own
+
+
+def test_weights_of_a_repository_beside_are_those_of_its_own_last_commit(root: Path, tmp_path: Path) -> None:
+    other = make_root(tmp_path / "other")
+    (other / "more").write_text("more\n")
+    commit(other)
+    own = trial_config(root, with_pretrain(tracked("../other")), "sweep", {})
+    assert own.pretrain == tracked(str(other), git(other, "rev-parse", "HEAD").strip())
+
+
+def test_all_trials_of_a_sweep_take_the_weights_of_its_start_whatever_is_committed_since(root: Path) -> None:
+    config = with_pretrain(tracked("."))
+    commits, first = weights_commits(root, [CONFIG, config]), trial_config(root, config, "sweep", {})
+    (root / "src" / "edited.py").write_text("edited\n")
+    commit(root)
+    assert trial_config(root, config, "sweep", {}, commits) == first
+    assert trial_config(root, config, "sweep", {}) != first
+
+
+@pytest.mark.parametrize("rev", ["main", "v1.0"])
+def test_a_revision_that_is_named_stays(root: Path, rev: str) -> None:
+    assert trial_config(root, with_pretrain(tracked(".", rev)), "sweep", {}).pretrain == tracked(str(root), rev)
+    assert weights_commits(root, [with_pretrain(tracked(".", rev))]) == {}
+
+
+@pytest.mark.parametrize("repo", ["https://example.org/models.git", "git@example.org:models.git"])
+def test_weights_at_an_address_stay_there(root: Path, repo: str) -> None:
+    config = with_pretrain(tracked(repo))
+    assert trial_config(root, config, "sweep", {}).pretrain == tracked(repo)
+    assert weights_commits(root, [config]) == {}
+
+
+def test_weights_of_a_folder_without_git_are_refused_in_one_line(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(SweepError, match=r"^pretrain\.repo: \.\./plain: not a Git repository with a commit; [^\n]+$"):
+        trial_config(root, with_pretrain(tracked("../plain")), "sweep", {})
 
 
 def test_name_of_a_run_tells_what_its_trial_varies_unless_the_user_gives_one(root: Path) -> None:
@@ -318,7 +404,7 @@ def test_link_of_the_repository_to_the_data_is_never_followed_into(root: Path, m
 def test_weights_inside_the_linked_data_are_left_where_they_are(root: Path, make: Make) -> None:
     (root / "data" / "ignored").mkdir(parents=True, exist_ok=True)
     (root / "data" / "ignored" / "w.pt").write_bytes(b"mine")
-    weights = FileWeights(source="file", path="data/ignored/w.pt")
+    weights = FileWeights(source="file", path="data/ignored/w.pt", expects=NOTHING_SAID)
     config = replace(CONFIG, data=replace(CONFIG.data, path="data/ignored"), pretrain=weights)
     for _ in range(2):
         assert (make(config) / "data" / "ignored" / "w.pt").read_bytes() == b"mine"

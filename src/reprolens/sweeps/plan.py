@@ -47,7 +47,7 @@ from reprolens.sweeps.search.space import parse
 from reprolens.sweeps.search.sweeper import check
 from reprolens.sweeps.slots import at_once
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
-from reprolens.sweeps.workspace import data_paths, trial_config
+from reprolens.sweeps.workspace import source_paths, trial_config, weights_commits
 
 MULTIRUN = Path("multirun")
 """Where the sweeps lie, each in a folder of its name."""
@@ -97,15 +97,14 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
     config = space.configs[0]
     name = config.sweep.name or _name(space)
     folder = root / MULTIRUN / name
-    paths = {path for each in space.configs for path in data_paths(each.data)}
-    inside = (Path(os.path.relpath(root / path, root)) for path in paths)
+    inside = {Path(os.path.relpath(root / path, root)) for each in space.configs for path in source_paths(each)}
     snapshot = take_snapshot(root, [path for path in inside if path.parts and path.parts[0] != ".."])
     cache = _cache_folder(root)
     for place in (root, cache):
         _check_writable(place)
-    values: Sequence[Mapping[str, Any]] = space.parameters or [{}] * len(space.configs)
-    pairs = zip(space.configs, values, strict=True)
-    keys = [_keys(root, snapshot, each, name, parameters) for each, parameters in pairs]
+    pairs = zip(space.configs, space.parameters or [{}] * len(space.configs), strict=True)
+    commits = weights_commits(root, space.configs)
+    keys = [_keys(root, snapshot, trial_config(root, each, name, own, commits)) for each, own in pairs]
     before = tuple(read_trials(folder))
     trials = () if search else tuple(_numbered(space, [joined(each) for each in keys], before))
     total = space.total if search else len(trials)
@@ -122,6 +121,7 @@ def make_plan(root: Path, arguments: Sequence[str], multirun: bool) -> Plan:
         cache=str(cache),
         code=joined(keys[0]),
         started=time.time(),
+        commits=commits,
     )
     expected = estimate(root, cache, keys, workers, total)
     free = shutil.disk_usage(cache).free
@@ -257,9 +257,8 @@ def _numbered(space: Combinations, codes: Sequence[str], before: Sequence[Trial]
         yield trial if stays and not again else Trial(trial.number, identity, parameters)
 
 
-def _keys(root: Path, snapshot: Snapshot, config: Config, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
-    own = trial_config(root, config, name, parameters)
-    return stage_keys(root, snapshot.tree, own, read_stages(root, snapshot.tree, own))
+def _keys(root: Path, snapshot: Snapshot, config: Config) -> dict[str, str]:
+    return stage_keys(root, snapshot.tree, config, read_stages(root, snapshot.tree, config))
 
 
 def _check_installed(target: str) -> None:

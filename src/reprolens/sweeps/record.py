@@ -64,7 +64,8 @@ class Sweep:
 
     `overrides` is the command line, `total` the number of trials there will be, `tree` the Git tree of the sources that
     every trial runs, `baseline` the commit on which the experiments are recorded, `cache` the repository's DVC cache,
-    `code` the key of all that decides the first trial, or a search's settings beside what it varies.
+    `code` the key of all that decides the first trial, or a search's settings beside what it varies, `commits` those of
+    the repositories on this machine that starting weights are taken from (`workspace.weights_commits`).
     """
 
     name: str
@@ -78,6 +79,7 @@ class Sweep:
     cache: str
     started: float
     code: str = ""
+    commits: Mapping[str, str] = field(default_factory=dict)
 
 
 def trial_folder(sweep: Path, number: int) -> Path:

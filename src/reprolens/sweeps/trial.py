@@ -69,7 +69,7 @@ def run_trial(
     """
     folder = trial_folder(sweep, number)
     plan = read_sweep(sweep)
-    own = trial_config(root, config, plan.name, parameters)
+    own = trial_config(root, config, plan.name, parameters, plan.commits)
     keys = stage_keys(root, plan.tree, own, read_stages(root, plan.tree, own))
     trial = Trial(number, config_id(config), dict(parameters), Status.running, code=joined(keys), started=time.time())
     if is_joblib_worker():
