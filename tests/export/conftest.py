@@ -12,20 +12,23 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from reprolens.config import Digits, Export, Model
 from reprolens.convert import convert
 from reprolens.export.onnx import export_onnx
 from reprolens.loading.detection import open_rgb
 from reprolens.models import TrainedModel, build
+from reprolens.models.registry import get
 from reprolens.voc import Folder, read_folder
+from untrained import wake
 
 ROOT = Path(__file__).parents[2]
 CLASSES = tuple(f"class {number}" for number in range(10))
 OPTIONS = Export(opset=20, parity_images=4, box_tolerance=0.1, score_tolerance=0.001)
 SIZES = [(80, 80), (50, 131), (240, 200)]
 
+KEPT = ("fcos_mobilenet_v2", "fasterrcnn_mobilenet_v3_large_fpn")
+"""Models that many tests look at, one for each of torch's exporters."""
 Pixels = NDArray[np.uint8]
 
 
@@ -80,25 +83,14 @@ def lively(pictures: list[Pixels]) -> Callable[..., TrainedModel]:
 
     def make(name: str, **changes: Any) -> TrainedModel:
         options = Model(**yaml.safe_load((ROOT / "conf" / "model" / f"{name}.yaml").read_text(encoding="utf-8")))
-        if name != "ssd300_vgg16":
+        if not get(name).fixed_size:
             options = replace(options, image_size=[72, 88])
         options = replace(options, **changes)
         torch.manual_seed(7)
-        module = build(options, len(CLASSES))
-        norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.momentum = 1.0
-        images = [torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255 for pixels in pictures]
-        targets = [{"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])} for _ in images]
+        module = build(options, len(CLASSES)).eval()
         with torch.no_grad():
-            module.train()(images, targets)
-            for key, parameter in module.named_parameters():
-                if any(part in key for part in ("cls_logits", "classification_head.module_list", "cls_score")):
-                    parameter.add_(torch.randn(parameter.shape) / parameter[0].numel() ** 0.5)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        return TrainedModel(module.eval(), options, CLASSES)
+            wake(module, options, [torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255 for pixels in pictures])
+        return TrainedModel(module, options, CLASSES)
 
     return make
 
@@ -107,11 +99,13 @@ def lively(pictures: list[Pixels]) -> Callable[..., TrainedModel]:
 def exported(
     lively: Callable[..., TrainedModel], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Exported]:
-    """Return what gives a model's exported file; each is made once."""
+    """Return what gives a model's exported file; of those that few tests look at only the last one is kept."""
     made: dict[str, Exported] = {}
 
     def give(name: str) -> Exported:
         if name not in made:
+            for other in made.keys() - KEPT:
+                made.pop(other).path.unlink()
             trained, path = lively(name), tmp_path_factory.mktemp("onnx") / "model.onnx"
             export_onnx(trained, OPTIONS, path)
             made[name] = Exported(trained, path, _session(path))

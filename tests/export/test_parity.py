@@ -14,6 +14,7 @@ from reprolens.errors import ExportError
 from reprolens.evaluation import Detections
 from reprolens.export.parity import Difference, compare, difference
 from reprolens.models import TrainedModel
+from reprolens.models.preprocessing import IMAGENET, Preprocessing
 from reprolens.voc import Folder
 
 NAME = "fcos_mobilenet_v2"
@@ -112,17 +113,17 @@ def _changed(trained: TrainedModel, change: Callable[[torch.nn.Module], None]) -
     """Give the model as `change` makes it, then put it back."""
     state = {name: value.clone() for name, value in trained.module.state_dict().items()}
     transform = trained.module.get_submodule("transform")
-    mean = list(transform.image_mean)  # type: ignore[arg-type]
+    preprocessing = transform.preprocessing
     try:
         change(trained.module)
         yield trained
     finally:
         trained.module.load_state_dict(state)
-        transform.image_mean = mean
+        transform.preprocessing = preprocessing
 
 
 def _other_normalisation(module: torch.nn.Module) -> None:
-    module.get_submodule("transform").image_mean = [0.3, 0.3, 0.3]
+    module.get_submodule("transform").preprocessing = Preprocessing((0.3, 0.3, 0.3), IMAGENET.std)
 
 
 def _other_boxes(module: torch.nn.Module) -> None:

@@ -17,6 +17,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image
 
 from reprolens.errors import ExportError
+from reprolens.models.one_stage import OneStage
 
 
 class Normalise(nn.Module):
@@ -25,17 +26,13 @@ class Normalise(nn.Module):
     It normalises, then pads at the right and the bottom to multiples of `size_divisible`, which the pyramids need.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, transform: Any, size: tuple[int, int]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(transform.image_mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(transform.image_std)[:, None, None])
+        self.preprocessing = transform.preprocessing
         self.padding = (0, -size[1] % transform.size_divisible, 0, -size[0] % transform.size_divisible)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return functional.pad((pixels - self.mean) / self.std, self.padding)
+        return functional.pad(self.preprocessing(pixels), self.padding)
 
 
 class Dense(nn.Module):
@@ -100,6 +97,19 @@ class DenseFCOS(DenseRetinaNet):
         return boxes, self._by_level(features, scores)
 
 
+class DenseOneStage(nn.Module):
+    """A detector written here, which says itself what its candidates are; as `Dense`."""
+
+    def __init__(self, detector: OneStage, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.detector, self.size = detector, size
+        self.normalise = Normalise(detector.transform, size)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        boxes, scores = self.detector.candidates(self.normalise(pixels), self.size)
+        return boxes[0], scores[0]
+
+
 class TwoStage(nn.Module):
     """A two-stage detector whole: `pixels (1, 3, h, w)` to `boxes (N, 4)`, `scores (N,)`, `labels (N,)` from 0 on."""
 
@@ -117,7 +127,7 @@ class TwoStage(nn.Module):
 
 
 @singledispatch
-def fixed_part(detector: nn.Module, size: tuple[int, int]) -> Dense | TwoStage:
+def fixed_part(detector: nn.Module, size: tuple[int, int]) -> Dense | DenseOneStage | TwoStage:
     """Return the part of `detector` that torch's exporters take. Raises ExportError for a family unknown here."""
     raise ExportError(f"{type(detector).__name__}: this family has no ONNX export yet")
 
@@ -125,6 +135,7 @@ def fixed_part(detector: nn.Module, size: tuple[int, int]) -> Dense | TwoStage:
 fixed_part.register(SSD, DenseSSD)
 fixed_part.register(RetinaNet, DenseRetinaNet)
 fixed_part.register(FCOS, DenseFCOS)
+fixed_part.register(OneStage, DenseOneStage)
 fixed_part.register(FasterRCNN, TwoStage)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from onnx import ModelProto, compose, helper, parser
 
 from reprolens.config import Export
 from reprolens.errors import ExportError
-from reprolens.export.dense import Dense, TwoStage, fixed_part
+from reprolens.export.dense import Dense, DenseOneStage, TwoStage, fixed_part
 from reprolens.files import atomic
 from reprolens.models import TrainedModel
+from reprolens.models.mask_rcnn import without_masks
+from reprolens.models.reparameterize import reparameterize
 
 # Without `exclude_outside` ONNX repeats the picture's edge where the filter reaches over it, which torch does not.
 _BEFORE = """
@@ -79,15 +82,16 @@ after (float[N, 4] found_boxes, float[N] found_scores, int64[N] found_labels, fl
 
 
 def export_onnx(trained: TrainedModel, config: Export, path: Path) -> None:
-    """Write the model with its pre- and post-processing as one ONNX file.
+    """Write the model with its pre- and post-processing as one ONNX file, its blocks folded that can be.
 
+    Of Mask R-CNN the boxes are written, without the branch that draws masks.
     Raises ExportError if torch cannot export it.
     """
     height, width = trained.options.image_size
-    core = fixed_part(trained.module.cpu().eval(), (height, width)).eval()
+    core = fixed_part(reparameterize(trained.module.cpu().eval()), (height, width)).eval()
     middle = _export_core(core, config.opset, (height, width))
     opset = next(entry.version for entry in middle.opset_import if entry.domain == "")
-    after = _AFTER_DENSE if isinstance(core, Dense) else _AFTER_TWO_STAGE
+    after = _AFTER_TWO_STAGE if isinstance(core, TwoStage) else _AFTER_DENSE
     options = {
         "most": trained.options.detections_per_image,
         "iou": trained.options.nms_threshold,
@@ -104,20 +108,16 @@ def export_onnx(trained: TrainedModel, config: Export, path: Path) -> None:
         onnx.save(model, temporary)
 
 
-def _export_core(core: Dense | TwoStage, opset: int, size: tuple[int, int]) -> ModelProto:
+def _export_core(core: Dense | DenseOneStage | TwoStage, opset: int, size: tuple[int, int]) -> ModelProto:
     """Export the part of fixed shapes; two-stage models only pass through torch's older exporter."""
-    outputs = (
-        ["dense_boxes", "dense_scores"] if isinstance(core, Dense) else ["found_boxes", "found_scores", "found_labels"]
-    )
+    two_stage = isinstance(core, TwoStage)
+    outputs = ["found_boxes", "found_scores", "found_labels"] if two_stage else ["dense_boxes", "dense_scores"]
     # A picture in which nothing is found would let the older exporter drop the branches that handle findings.
     example = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     buffer: Any = io.BytesIO()  # which the older exporter takes too, though its types do not say so
-    with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with _quiet(), torch.no_grad(), without_masks(core.detector):
         try:
-            if isinstance(core, Dense):
+            if not two_stage:
                 program: Any = torch.onnx.export(
                     core, (example,), dynamo=True, opset_version=opset, input_names=["pixels"], output_names=outputs
                 )
@@ -137,6 +137,16 @@ def _export_core(core: Dense | TwoStage, opset: int, size: tuple[int, int]) -> M
                 f"{type(core.detector).__name__}: torch cannot export it ({str(error).splitlines()[0]})"
             ) from error
     return onnx.load_model_from_string(buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's exporters from telling about their own work."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        yield
 
 
 def _parse(text: str, ir_version: int, opset: int) -> ModelProto:

@@ -16,6 +16,7 @@ from reprolens.errors import ExportError
 from reprolens.evaluation import Detections
 from reprolens.loading import open_rgb
 from reprolens.models import TrainedModel
+from reprolens.models.mask_rcnn import without_masks
 from reprolens.voc import Folder, Record
 
 _TIMED_RUNS = 20
@@ -112,7 +113,7 @@ def difference(
 
 
 def _run_torch(module: torch.nn.Module, image: NDArray[np.uint8]) -> Detections:
-    with torch.inference_mode():
+    with torch.inference_mode(), without_masks(module):
         found = module([torch.from_numpy(image).permute(2, 0, 1).float() / 255])[0]
     return Detections(*(found[name].numpy() - (name == "labels") for name in ("boxes", "scores", "labels")))
 
