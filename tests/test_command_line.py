@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from reprolens.models.registry import get, names
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -39,5 +41,8 @@ def test_wrong_choice_ends_in_one_line_and_status_2() -> None:
 def test_every_model_is_listed() -> None:
     done = reprolens("models")
     assert done.returncode == 0
-    for path in (ROOT / "conf" / "model").glob("*.yaml"):
-        assert path.stem in done.stdout
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    for name in names():
+        entry = get(name)
+        assert all(word in rows[name] for word in (entry.task, entry.paper, entry.licence)), rows[name]
+    assert "0.91 M" in rows["yolox_nano"]

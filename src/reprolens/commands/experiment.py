@@ -13,7 +13,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     compose.set_defaults(command=_compose)
 
-    models = commands.add_parser("models", help="list the models with their papers, licences and published weights")
+    models = commands.add_parser("models", help="list the models with their costs, papers and licences")
+    models.add_argument("part", nargs="?", metavar="NAME", help="only those whose name has this in it")
+    models.add_argument("--classes", type=int, default=80, metavar="N", help="for so many classes (80, COCO's)")
     models.set_defaults(command=_models)
 
     selftest = commands.add_parser("selftest", help="try on this machine what is promised")
@@ -34,17 +36,33 @@ def _models(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from reprolens.config.load import load_model
+    from reprolens.models.cost import cost
     from reprolens.models.registry import get, names
+    from reprolens.progress import track
 
-    table = Table(box=None)
+    chosen = [name for name in names() if not options.part or options.part in name]
+    if not chosen:
+        raise ConfigError(f"models: none of the {len(names())} has {options.part!r} in its name; reprolens models")
+    table = Table(box=None, padding=(0, 1))
     table.add_column("model", no_wrap=True)
-    table.add_column("paper", no_wrap=True)
-    table.add_column("licence", no_wrap=True)
-    table.add_column("published backbone weights", overflow="fold")
-    for name in names():
-        entry = get(name)
-        table.add_row(name, entry.paper, entry.licence, entry.backbone_weights)
-    Console().print(table)
+    for title in ("parameters", "GFLOPs", "size"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("task", "paper", "code", "weights"):
+        table.add_column(title, no_wrap=True)
+    for name in track(chosen, "models"):
+        entry, choice = get(name), load_model(Path(), name)
+        try:
+            found = cost(choice, options.classes)
+            numbers = (f"{found.parameters / 1e6:.2f} M", f"{found.flops / 1e9:.1f}")
+        except ConfigError:  # its extra is not installed
+            numbers = (f"needs reprolens\\[{entry.extra}]", "")
+        size = "{1} x {0}".format(*choice.image_size)
+        weights = entry.weights_licence if entry.weights else "none published"
+        table.add_row(name, *numbers, size, entry.task, entry.paper, entry.licence, weights)
+    console = Console(width=max(Console().width, 150), highlight=False)  # a narrow terminal breaks lines, not columns
+    console.print(table)
+    console.print(f"{options.classes} classes; a multiplication with its addition counts as two (FLOPs, not MACs)")
 
 
 def _selftest(options: argparse.Namespace) -> None:
