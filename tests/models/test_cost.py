@@ -1,5 +1,6 @@
 """A model's parameters and arithmetic, counted without running it, are the published ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,10 @@ def test_counting_draws_no_random_number() -> None:
     drawn = torch.rand(3)
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(3))
+
+
+def test_a_backbone_that_cannot_be_built_without_values_is_counted_too() -> None:
+    options = replace(
+        load_model(ROOT, "fcos_mobilenet_v2"), backbone="regnet_y_400mf"
+    )  # works out its widths by tensors
+    assert cost(options, 5).parameters == sum(parameter.numel() for parameter in build(options, 5).parameters())
