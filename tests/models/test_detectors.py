@@ -124,10 +124,12 @@ def test_a_picture_in_a_batch_gives_what_it_gives_alone(model: nn.Module) -> Non
     pictures = _pictures((64, 64), (80, 50), (64, 64))
     together = [_detections(found) for found in _found(model, pictures)]
     alone = [_detections(_found(model, [picture])[0]) for picture in pictures]
-    near = 0.2 if hasattr(model, "roi_heads") else 0.01  # pixels; of two proposals that are as good, either may go on
+    # Pixels, and the share of detections without a partner; of two proposals that are as good, either may go on.
+    near, alone_at_most = (0.2, 0.05) if hasattr(model, "roi_heads") else (0.01, 0.0)
     for first, second in zip(together, alone, strict=True):
         gap = difference(first, second, 0.0, len(first), 1e-4)
-        assert (gap.unmatched, gap.box < near, gap.score < 1e-4) == (0, True, True), gap
+        assert gap.unmatched <= alone_at_most * len(first), gap
+        assert (gap.box < near, gap.score < 1e-4) == (True, True), gap
 
 
 def test_a_saved_model_predicts_the_same_bits(

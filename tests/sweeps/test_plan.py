@@ -17,7 +17,7 @@ from reprolens.sweeps.estimate import results_folder
 from reprolens.sweeps.plan import Plan, hydra_part, is_search, make_plan, write_plan
 from reprolens.sweeps.record import Status, read_sweep, read_trials, write_trial
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
-from reprolens.sweeps.workspace import trial_config
+from reprolens.sweeps.trial_config import trial_config
 
 GRID = ("optimizer.lr=1e-3,3e-3", "trainer.max_epochs=2")
 OPTUNA = "hydra/sweeper=optuna"

@@ -5,31 +5,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from reprolens.config import Classify, Config, DvcWeights, Expected, FileWeights
+from reprolens.config import Classify, Config, Expected, FileWeights
 from reprolens.config.compose import compose, to_yaml
-from reprolens.errors import SweepError
 from reprolens.sweeps.git import take_snapshot
-from reprolens.sweeps.workspace import make_workspace, trial_config, weights_commits
+from reprolens.sweeps.workspace import make_workspace
+from sweeps.small_repository import commit, git, make_root
 
 ROOT = Path(__file__).parents[2]
 CONFIG = compose(ROOT, ["data=digits", "pretrain=random"])
 NOTHING_SAID = Expected(None, None, None, None)
 ADDED = {"changes.patch", ".dvc/config.local", ".dvc/tmp/snapshot"}
 """What a new workspace has beside the repository's files."""
-
-
-def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
-
-
-def commit(root: Path) -> None:
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "state")
 
 
 def names(folder: Path) -> set[str]:
@@ -42,22 +32,6 @@ def names(folder: Path) -> set[str]:
 def root(tmp_path: Path) -> Path:
     """Return a small repository with a commit."""
     return make_root(tmp_path / "repository")
-
-
-def make_root(root: Path) -> Path:
-    (root / "src").mkdir(parents=True)
-    (root / "data" / "digits").mkdir(parents=True)
-    (root / ".dvc").mkdir()
-    git(root, "init", "-q")
-    for key, value in (("user.name", "test"), ("user.email", "test@localhost"), ("core.autocrlf", "false")):
-        git(root, "config", key, value)
-    for name in ("src/kept.py", "src/edited.py", "src/removed.py", "dvc.lock", "config.yaml", "params.yaml"):
-        (root / name).write_text(f"{name} of the repository\n")
-    (root / "data" / "digits" / "scans").write_text("scans\n")
-    (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
-    (root / ".gitignore").write_text("/multirun/\n/wandb/\n/.checkpoints/\n/data/ignored\n*.jpg\n")
-    commit(root)
-    return root
 
 
 Make = Callable[..., Path]
@@ -80,16 +54,10 @@ def with_data(path: str) -> Config:
     return replace(CONFIG, data=replace(CONFIG.data, path=path))
 
 
-def with_pretrain(pretrain: Classify | DvcWeights) -> Config:
+def with_classes(path: str) -> Config:
+    """Return a configuration that learns to classify before."""
+    pretrain = Classify("classify", path, None, max_epochs=1, batch_size=4, crop_size=32, lr=1e-3)
     return replace(CONFIG, pretrain=pretrain)
-
-
-def classified(data: str | None) -> Classify:
-    return Classify("classify", data, None, max_epochs=1, batch_size=4, crop_size=32, lr=1e-3)
-
-
-def tracked(repo: str, rev: str | None = None) -> DvcWeights:
-    return DvcWeights("dvc", "weights/model.pt", repo, rev, NOTHING_SAID)
 
 
 def test_new_workspace_has_the_files_of_the_snapshot_its_own_params_and_no_more(root: Path, make: Make) -> None:
@@ -272,13 +240,13 @@ def test_starting_weights_that_git_ignores_are_linked(root: Path, make: Make) ->
 def test_pictures_to_learn_from_before_that_git_lacks_are_linked(root: Path, make: Make, path: str) -> None:
     (root / path / "cat").mkdir(parents=True)
     (root / path / "cat" / "picture.jpg").write_text("a picture")
-    workspace = make(with_pretrain(classified(path)))
+    workspace = make(with_classes(path))
     assert (workspace / path).readlink() == root / path
     assert (workspace / path / "cat" / "picture.jpg").read_text() == "a picture"
 
 
 def test_pictures_to_learn_from_before_that_git_has_are_copied(make: Make) -> None:
-    assert not (make(with_pretrain(classified("data/digits"))) / "data" / "digits").is_symlink()
+    assert not (make(with_classes("data/digits")) / "data" / "digits").is_symlink()
 
 
 def test_runs_of_all_trials_lie_in_the_repositorys_folder(root: Path, make: Make) -> None:
@@ -300,90 +268,6 @@ def test_checkpoints_are_shared_by_the_same_training_and_by_no_other(root: Path,
 def test_git_sees_nothing_of_a_workspace(root: Path, make: Make) -> None:
     make()
     assert git(root, "status", "--porcelain") == ""
-
-
-@pytest.mark.parametrize(
-    ("path", "there"),
-    [
-        ("data/digits", "data/digits"),
-        ("data/../data/digits/", "data/../data/digits/"),
-        ("../pictures", "{above}/pictures"),
-        ("data/../../pictures", "{above}/pictures"),
-        ("/tmp/pictures", "/tmp/pictures"),
-    ],
-)
-def test_sources_in_the_repository_keep_their_path_and_others_are_absolute(root: Path, path: str, there: str) -> None:
-    config = replace(with_data(path), pretrain=FileWeights("file", path, NOTHING_SAID))
-    own = trial_config(root, config, "sweep", {})
-    assert isinstance(own.pretrain, FileWeights)
-    assert own.data.path == own.pretrain.path == there.format(above=root.parent)
-    assert trial_config(root, own, "sweep", {}) == own
-
-
-@pytest.mark.parametrize(
-    ("path", "there"), [("data/classes", "data/classes"), ("../classes", "{above}/classes"), (None, None)]
-)
-def test_pictures_to_learn_from_before_keep_their_path_in_the_repository_only(
-    root: Path, path: str | None, there: str | None
-) -> None:
-    own = trial_config(root, with_pretrain(classified(path)), "sweep", {})
-    assert own.pretrain == classified(there and there.format(above=root.parent))
-
-
-# ---- weights of another revision: a workspace has no Git
-
-
-@pytest.mark.parametrize("repo", [".", "../repository", "{root}"])
-def test_weights_of_the_repository_itself_are_those_of_its_last_commit_by_its_absolute_path(
-    root: Path, repo: str
-) -> None:
-    head = git(root, "rev-parse", "HEAD").strip()
-    own = trial_config(root, with_pretrain(tracked(repo.format(root=root))), "sweep", {})
-    assert own.pretrain == tracked(str(root), head)
-    assert trial_config(root, own, "sweep", {}) == own
-
-
-def test_weights_of_a_repository_beside_are_those_of_its_own_last_commit(root: Path, tmp_path: Path) -> None:
-    other = make_root(tmp_path / "other")
-    (other / "more").write_text("more\n")
-    commit(other)
-    own = trial_config(root, with_pretrain(tracked("../other")), "sweep", {})
-    assert own.pretrain == tracked(str(other), git(other, "rev-parse", "HEAD").strip())
-
-
-def test_all_trials_of_a_sweep_take_the_weights_of_its_start_whatever_is_committed_since(root: Path) -> None:
-    config = with_pretrain(tracked("."))
-    commits, first = weights_commits(root, [CONFIG, config]), trial_config(root, config, "sweep", {})
-    (root / "src" / "edited.py").write_text("edited\n")
-    commit(root)
-    assert trial_config(root, config, "sweep", {}, commits) == first
-    assert trial_config(root, config, "sweep", {}) != first
-
-
-@pytest.mark.parametrize("rev", ["main", "v1.0"])
-def test_a_revision_that_is_named_stays(root: Path, rev: str) -> None:
-    assert trial_config(root, with_pretrain(tracked(".", rev)), "sweep", {}).pretrain == tracked(str(root), rev)
-    assert weights_commits(root, [with_pretrain(tracked(".", rev))]) == {}
-
-
-@pytest.mark.parametrize("repo", ["https://example.org/models.git", "git@example.org:models.git"])
-def test_weights_at_an_address_stay_there(root: Path, repo: str) -> None:
-    config = with_pretrain(tracked(repo))
-    assert trial_config(root, config, "sweep", {}).pretrain == tracked(repo)
-    assert weights_commits(root, [config]) == {}
-
-
-def test_weights_of_a_folder_without_git_are_refused_in_one_line(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "plain").mkdir()
-    with pytest.raises(SweepError, match=r"^pretrain\.repo: \.\./plain: not a Git repository with a commit; [^\n]+$"):
-        trial_config(root, with_pretrain(tracked("../plain")), "sweep", {})
-
-
-def test_name_of_a_run_tells_what_its_trial_varies_unless_the_user_gives_one(root: Path) -> None:
-    varied = {"optimizer.lr": 1e-3, "augment": "light"}
-    assert trial_config(root, CONFIG, "s", varied).tracking.name == f"{CONFIG.model.name}-digits-lr0.001-light"
-    named = replace(CONFIG, tracking=replace(CONFIG.tracking, name="mine"))
-    assert trial_config(root, named, "s", varied).tracking.name == "mine"
 
 
 def test_link_of_the_repository_to_the_data_is_never_followed_into(root: Path, make: Make, tmp_path: Path) -> None:
@@ -423,18 +307,6 @@ def test_file_that_git_forgets_stays_in_the_linked_data(root: Path, make: Make) 
     (root / ".git" / "info" / "exclude").write_text("labels.csv\n")
     make(config)
     assert (data / "labels.csv").read_text() == "mine"
-
-
-def test_runs_are_grouped_by_the_sweep_unless_the_user_says_otherwise(root: Path) -> None:
-    assert trial_config(root, CONFIG, "a sweep", {}).tracking.group == "a sweep"
-    grouped = replace(CONFIG, tracking=replace(CONFIG.tracking, group="mine"))
-    assert trial_config(root, grouped, "a sweep", {}).tracking.group == "mine"
-
-
-@pytest.mark.parametrize("change", [{"name": "other"}, {"max_failure_rate": 0.1}, {"retry_failed": True}])
-def test_how_a_sweep_is_run_makes_no_other_trial(root: Path, change: dict[str, Any]) -> None:
-    other = replace(CONFIG, sweep=replace(CONFIG.sweep, **change))
-    assert trial_config(root, other, "s", {}) == trial_config(root, CONFIG, "s", {})
 
 
 def test_params_of_a_workspace_compose_to_the_trial(root: Path, make: Make, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +77,9 @@ def test_the_selftest_sees_another_cell_of_the_history(pair: tuple[Finished, Fin
 
 
 @pytest.mark.slow
-def test_killed_for_real_at_random_moments_it_ends_in_the_same_bits_with_and_without_loader_processes() -> None:
-    with ThreadPoolExecutor() as side_by_side:  # most of the time each waits for its one process
-        tests = [side_by_side.submit(selftest.resume, ROOT, workers, 5, workers + 1) for workers in (0, 2)]
-    for kills in (test.result() for test in tests):
-        assert len({kill.step for kill in kills}) >= 5
-        assert any(kill.writing for kill in kills)
-        assert any(kill.batch > 0 for kill in kills)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_for_real_at_random_moments_it_ends_in_the_same_bits(workers: int) -> None:
+    kills = selftest.resume(ROOT, workers, 5, workers + 1)
+    assert len({kill.step for kill in kills}) >= 5
+    assert any(kill.writing for kill in kills)
+    assert any(kill.batch > 0 for kill in kills)

@@ -6,6 +6,7 @@ distributions, the last layer's too, as the authors do. The library (5.23) pairs
 distributions. As in the library, all layers are matched apart, without the authors' union of matches.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ from torch import nn
 from reprolens.config import Model
 from reprolens.models.detr import Detr, Layer, draw_values, need_library
 from reprolens.models.preprocessing import UNCHANGED
-from reprolens.models.registry import Size, register
+from reprolens.models.registry import Builder, Size, register
 
 
 class DFine(Detr):
@@ -51,15 +52,19 @@ class DFine(Detr):
         return layers
 
 
-@register(
-    "dfine_n",
-    paper="arXiv:2410.13842",
-    licence="Apache-2.0",
-    weights="hf/ustc-community/dfine-nano-coco",
-    weights_licence="Apache-2.0",
-    preprocessing=UNCHANGED,
-    extra="transformers",
-)
+def _register(name: str, weights: str) -> Callable[[Builder], Builder]:
+    return register(
+        name,
+        paper="arXiv:2410.13842",
+        licence="Apache-2.0",
+        weights=f"hf/ustc-community/{weights}",
+        weights_licence="Apache-2.0",
+        preprocessing=UNCHANGED,
+        extra="transformers",
+    )
+
+
+@_register("dfine_n", "dfine-nano-coco")
 def build_dfine_n(classes: int, size: Size, options: Model) -> nn.Module:
     """Build D-FINE-N, on HGNetV2-B0 without its map of stride 8."""
     need_library(options.name)
@@ -83,15 +88,7 @@ def build_dfine_n(classes: int, size: Size, options: Model) -> nn.Module:
     )
 
 
-@register(
-    "dfine_s",
-    paper="arXiv:2410.13842",
-    licence="Apache-2.0",
-    weights="hf/ustc-community/dfine-small-coco",
-    weights_licence="Apache-2.0",
-    preprocessing=UNCHANGED,
-    extra="transformers",
-)
+@_register("dfine_s", "dfine-small-coco")
 def build_dfine_s(classes: int, size: Size, options: Model) -> nn.Module:
     """Build D-FINE-S, on HGNetV2-B0."""
     need_library(options.name)
@@ -107,15 +104,7 @@ def build_dfine_s(classes: int, size: Size, options: Model) -> nn.Module:
     )
 
 
-@register(
-    "dfine_m",
-    paper="arXiv:2410.13842",
-    licence="Apache-2.0",
-    weights="hf/ustc-community/dfine-medium-coco",
-    weights_licence="Apache-2.0",
-    preprocessing=UNCHANGED,
-    extra="transformers",
-)
+@_register("dfine_m", "dfine-medium-coco")
 def build_dfine_m(classes: int, size: Size, options: Model) -> nn.Module:
     """Build D-FINE-M, on HGNetV2-B2."""
     need_library(options.name)

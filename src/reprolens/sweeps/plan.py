@@ -47,7 +47,7 @@ from reprolens.sweeps.search.space import parse
 from reprolens.sweeps.search.sweeper import check
 from reprolens.sweeps.slots import at_once
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
-from reprolens.sweeps.workspace import source_paths, trial_config, weights_commits
+from reprolens.sweeps.trial_config import source_paths, trial_config, weights_commits
 
 MULTIRUN = Path("multirun")
 """Where the sweeps lie, each in a folder of its name."""

@@ -36,7 +36,8 @@ from reprolens.sweeps.process import (
 from reprolens.sweeps.record import Status, Sweep, Trial, read_sweep, read_trial, trial_folder, write_trial
 from reprolens.sweeps.slots import environment, side_by_side, slot
 from reprolens.sweeps.stages import config_id, joined, read_stages, stage_keys
-from reprolens.sweeps.workspace import is_whole, make_workspace, tidy_workspace, trial_config
+from reprolens.sweeps.trial_config import trial_config
+from reprolens.sweeps.workspace import is_whole, make_workspace, tidy_workspace
 from reprolens.tracking.failure import STAGES, is_published, publish_failure, retract_failure
 from reprolens.tracking.partial import REPORTS, read_object
 
