@@ -2,10 +2,12 @@
 
     python tests/benchmarks/models.py                        # digits, 2 minutes a model, then repvgg
     python tests/benchmarks/models.py shelf --minutes 5 --data bccd --models yolox_nano fcos_mobilenet_v2
+    python tests/benchmarks/models.py shelf --backbone none    # each on its own, all from random values
     python tests/benchmarks/models.py repvgg
 
-All detectors of `shelf` see pictures of one size (but for those laid out for another), begin at random values, and take
-as many whole epochs of the default recipe as fit into the time by a short measurement; mAP is that of the test split.
+All detectors of `shelf` see pictures of one size (but for those laid out for another), stand on one backbone with its
+ImageNet weights (but for those that take no other; they begin at random values), and take as many whole epochs of the
+default recipe as fit into the time by a short measurement; mAP is that of the test split.
 """
 
 import argparse
@@ -31,24 +33,27 @@ from reprolens.loading import EvaluationPictures, evaluation_loader, open_index
 from reprolens.models import TrainedModel, build, names
 from reprolens.models.registry import get
 from reprolens.models.reparameterize import reparameterize
-from reprolens.models.weights import random_weights, save_starting_weights
+from reprolens.models.weights import save_starting_weights
 from reprolens.training.detection import train_detector
+from reprolens.training.pretrain import starting_weights
 from reprolens.voc import Folder, read_folder
 
 ROOT = Path(__file__).parents[2]
 BCCD = ROOT.parent / "shared" / "data" / "bccd_voc" / "BCCD"
 SIDES = {"digits": 160, "bccd": 320}
+PACKAGED = {"mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V1"}
+"""Weights that are installed with the tests, where others would have to be downloaded."""
 QUICK = (
     "fcos_mobilenet_v2",
-    "fasterrcnn_mobilenet_v3_large_fpn",
-    "ssdlite320_mobilenet_v3_large",
     "yolox_nano",
     "yolox_tiny",
     "yolov3_tiny",
+    "ssdlite320_mobilenet_v3_large",
+    "retinanet_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "cascade_rcnn_resnet50_fpn",
     "dfine_n",
     "rtdetr_v2_r18",
-    "retinanet_resnet50_fpn_v2",
-    "cascade_rcnn_resnet50_fpn",
 )
 """What two cores can teach something in minutes."""
 
@@ -59,21 +64,24 @@ def main() -> None:
     parser.add_argument("--data", choices=SIDES, default="digits")
     parser.add_argument("--minutes", type=float, default=2.0, help="of training, for each detector")
     parser.add_argument("--models", nargs="+", default=list(QUICK), metavar="NAME", help="names, or all")
+    parser.add_argument("--backbone", default="mobilenet_v2", metavar="NAME", help="for all that take one, or none")
     options = parser.parse_args()
+    backbone = None if options.backbone == "none" else options.backbone
     console = Console(width=120)
     chosen = names() if options.models == ["all"] else options.models
     with tempfile.TemporaryDirectory() as folder:
         if "shelf" in (options.parts or ["shelf"]):
-            console.print(shelf(Path(folder), options.data, chosen, options.minutes))
+            console.print(shelf(Path(folder), options.data, chosen, options.minutes, backbone))
         if "repvgg" in (options.parts or ["repvgg"]):
             console.print(repvgg())
 
 
-def shelf(folder: Path, data: str, chosen: Iterable[str], minutes: float) -> Table:
+def shelf(folder: Path, data: str, chosen: Iterable[str], minutes: float, backbone: str | None) -> Table:
     """Train every detector for the same time and measure it."""
     table = Table(title=f"{data}: {minutes:g} minutes of training each, {torch.get_num_threads()} threads")
     for title in (
         "detector",
+        "from",
         "size",
         "parameters",
         "epochs",
@@ -82,9 +90,9 @@ def shelf(folder: Path, data: str, chosen: Iterable[str], minutes: float) -> Tab
         "train img/s",
         "infer img/s",
     ):
-        table.add_column(title, justify="left" if title == "detector" else "right")
+        table.add_column(title, justify="left" if title in ("detector", "from") else "right")
     for name in chosen:
-        config, voc = _experiment(folder, data, name)
+        config, voc = _experiment(folder, data, name, backbone)
         speed = float(_trained(config, voc, folder, max_steps=3)[1]["images_per_second"])
         epochs = max(1, int(minutes * 60 * speed / len(voc.splits["train"])))
         trained, report = _trained(config, voc, folder, max_epochs=epochs, max_minutes=1.5 * minutes)
@@ -92,6 +100,7 @@ def shelf(folder: Path, data: str, chosen: Iterable[str], minutes: float) -> Tab
         height, width = config.model.image_size
         table.add_row(
             name,
+            config.model.backbone or "random",
             f"{width} x {height}",
             f"{report['parameters'] / 1e6:.2f} M",
             str(report["epochs"]),
@@ -100,7 +109,7 @@ def shelf(folder: Path, data: str, chosen: Iterable[str], minutes: float) -> Tab
             f"{report['images_per_second']:.1f}",
             f"{_inference_speed(trained, voc):.1f}",
         )
-        Console(stderr=True).print(table.rows and f"{name}: {results.metrics['voc12/map50']:.3f}")
+        Console(stderr=True).print(f"{name}: {results.metrics['voc12/map50']:.3f}")
     return table
 
 
@@ -131,12 +140,16 @@ def repvgg() -> Table:
     return table
 
 
-def _experiment(folder: Path, data: str, name: str) -> tuple[Config, Folder]:
+def _experiment(folder: Path, data: str, name: str, backbone: str | None) -> tuple[Config, Folder]:
     """Return the recipe of a detector and its data set, converted at the first call."""
     side = SIDES[data]
+    start = ["pretrain=random"]
+    if backbone and get(name).backbones:
+        weights = PACKAGED.get(backbone, "auto")
+        start = [f"model.backbone={backbone}", f"pretrain.weights={weights}"]
     size = [] if get(name).fixed_size else [f"model.image_size=[{side},{side}]"]
     source = [f"data.path={ROOT}/data/digits"] if data == "digits" else ["experiment=bccd", f"data.path={BCCD}"]
-    config = compose(ROOT, [*source, f"model={name}", *size, "trainer.checkpoint_minutes=null"])
+    config = compose(ROOT, [*source, f"model={name}", *start, *size, "trainer.checkpoint_minutes=null"])
     if not (folder / data).is_dir():
         convert(config.data, config.seed, folder / data)
     return config, read_folder(folder / data)
@@ -145,7 +158,7 @@ def _experiment(folder: Path, data: str, name: str) -> tuple[Config, Folder]:
 def _trained(config: Config, voc: Folder, folder: Path, **trainer: float) -> tuple[TrainedModel, dict[str, float]]:
     config = replace(config, trainer=replace(config.trainer, evaluate_every=1000, **trainer))  # type: ignore[arg-type]
     initial = folder / "initial.pt"
-    save_starting_weights(initial, random_weights())
+    save_starting_weights(initial, starting_weights(config, voc))
     trained = train_detector(config, voc, initial, folder / "history.csv", validation_metrics)
     module = build(config.model, len(voc.classes))
     module.load_state_dict(trained.state)

@@ -317,6 +317,17 @@ def test_a_file_of_torchvisions_detector_enters_whole_by_its_older_names(
     assert all(torch.equal(value, weights.state[key]) for key, value in theirs.state_dict().items())
 
 
+@pytest.mark.parametrize("backbone", ["resnet101", "wide_resnet50_2"])  # half of whose body has the same shapes
+def test_a_published_detector_on_another_backbone_is_refused(
+    backbone: str,
+    published_detector: Callable[[str], tuple[Published, Path, nn.Module]],
+    options: Callable[..., Model],
+) -> None:
+    config, _, _ = published_detector("retinanet_resnet50_fpn")
+    with pytest.raises(WeightsError, match="does not fit the backbone of retinanet_resnet50_fpn"):
+        published_weights(config, options("retinanet_resnet50_fpn", backbone=backbone))
+
+
 def test_newer_detectors_of_torchvision_keep_their_batchnorms_as_they_are(
     options: Callable[..., Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

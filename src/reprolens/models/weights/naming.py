@@ -54,7 +54,7 @@ def fitting(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[st
     or if they are of another network than the one that the detector is built on: see `places`. Heads alone may fit.
     """
     *by_name, by_place = _renamings(tensors, own)
-    fits = [renamed for renamed in by_name if _is_cut_from(own, renamed) or not _has_body(renamed)]
+    fits = [renamed for renamed in by_name if is_cut_from(own, renamed) or not _has_body(renamed)]
     best = max([*fits, by_place], key=lambda renamed: len(same_shapes(renamed, own)))
     return {key: value for key, value in best.items() if key in own} if same_shapes(best, own) else {}
 
@@ -75,7 +75,22 @@ def fitting_backbone(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
     `own` are the detector's. Nothing, if the backbone is another network.
     """
     *by_name, by_place = _of_classifier(tensors, own)
-    return next((same_shapes(renamed, own) for renamed in by_name if _is_cut_from(own, renamed)), by_place)
+    return next((same_shapes(renamed, own) for renamed in by_name if is_cut_from(own, renamed)), by_place)
+
+
+def is_cut_from(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
+    """Return whether the body in `own` is the beginning of that in `given`: has nothing else, and lacks only its end.
+
+    Names and shapes alone do not tell: half of the tensors of a ResNet-18 have a place in a ResNet-50, and all of them
+    have one in a ResNet-34, whose stages have more blocks. So what the body lacks must lie in no stage but its last.
+    """
+    body = _body(own)
+    if not body or any(key not in given or given[key].shape != own[key].shape for key in body):
+        return False
+    inside = {container for key in body for container in _containers(key)}
+    last = {"backbone.", *_BODIES, *_containers(body[-1])}
+    lacking = [key for key in _body(given) if key not in own and not _AUXILIARY.search(key)]
+    return all(next(place for place in _containers(key) if place in inside) in last for key in lacking)
 
 
 def _renamings(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -107,21 +122,6 @@ def _has_body(state: Mapping[str, Tensor]) -> bool:
 
 def _body(state: Mapping[str, Tensor]) -> list[str]:
     return [key for key in state if key.startswith(_BODIES) and not key.endswith(COUNTER)]
-
-
-def _is_cut_from(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
-    """Return whether the body in `own` is the beginning of that in `given`: has nothing else, and lacks only its end.
-
-    Names and shapes alone do not tell: half of the tensors of a ResNet-18 have a place in a ResNet-50, and all of them
-    have one in a ResNet-34, whose stages have more blocks. So what the body lacks must lie in no stage but its last.
-    """
-    body = _body(own)
-    if not body or any(key not in given or given[key].shape != own[key].shape for key in body):
-        return False
-    inside = {container for key in body for container in _containers(key)}
-    last = {"backbone.", *_BODIES, *_containers(body[-1])}
-    lacking = [key for key in _body(given) if key not in own and not _AUXILIARY.search(key)]
-    return all(next(place for place in _containers(key) if place in inside) in last for key in lacking)
 
 
 def _containers(key: str) -> list[str]:

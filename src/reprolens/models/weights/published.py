@@ -28,7 +28,7 @@ from reprolens.models.weights.fetch import fetch, without_password
 from reprolens.models.weights.files import read_weights
 from reprolens.models.weights.hub import asking, hub_weights
 from reprolens.models.weights.loading import StartingWeights, finite
-from reprolens.models.weights.naming import BACKBONE, fitting_backbone, renamed, same_shapes
+from reprolens.models.weights.naming import fitting_backbone, is_cut_from, renamed, same_shapes
 
 _WITHOUT_EPSILON = (
     FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
@@ -106,10 +106,9 @@ def _of_detector(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], optio
 
     Of another kind of detector on the same backbone, whatever both have: Faster R-CNN's box head for Mask R-CNN.
     """
-    rows, fits = class_rows(options), same_shapes(tensors, own)
-    backbone = [key for key in tensors if key.startswith(BACKBONE)]
-    if 2 * sum(key in fits for key in backbone) < len(backbone) or not backbone:
+    if not is_cut_from(own, tensors):
         return {}
+    rows, fits = class_rows(options), same_shapes(tensors, own)
     return {key: value for key, value in tensors.items() if key in fits or key in rows}
 
 
