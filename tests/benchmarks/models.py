@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenet_v2", metavar="NAME", help="for all that take one, or none")
     options = parser.parse_args()
     backbone = None if options.backbone == "none" else options.backbone
-    console = Console(width=120)
+    console = Console(width=140)
     chosen = names() if options.models == ["all"] else options.models
     with tempfile.TemporaryDirectory() as folder:
         if "shelf" in (options.parts or ["shelf"]):
@@ -90,7 +90,7 @@ def shelf(folder: Path, data: str, chosen: Iterable[str], minutes: float, backbo
         "train img/s",
         "infer img/s",
     ):
-        table.add_column(title, justify="left" if title in ("detector", "from") else "right")
+        table.add_column(title, justify="left" if title in ("detector", "from") else "right", no_wrap=True)
     for name in chosen:
         config, voc = _experiment(folder, data, name, backbone)
         speed = float(_trained(config, voc, folder, max_steps=3)[1]["images_per_second"])
