@@ -8,6 +8,7 @@ from torch.nn import functional
 from reprolens.errors import ConfigError
 from reprolens.models.backbones.layers import layers
 from reprolens.models.backbones.levels import Level, UnfitError, call, choose, level, on_meta, picture
+from reprolens.models.backbones.pointwise import sample_pointwise
 from reprolens.models.backbones.publisher import timm_name
 
 
@@ -42,11 +43,13 @@ def body(name: str, strides: tuple[int, ...]) -> Body:
     """
     timms = timm_name(name)
     try:
-        return _TorchvisionBody(name, strides) if timms is None else _TimmBody(timms, strides)
+        built = _TorchvisionBody(name, strides) if timms is None else _TimmBody(timms, strides)
     except UnfitError as reason:
         raise ConfigError(
             f"model.backbone: {name} cannot be one here: {reason}; take another, as resnet50 or repvgg_a0"
         ) from None
+    sample_pointwise(built)
+    return built
 
 
 class _TorchvisionBody(Body):
