@@ -22,8 +22,8 @@ from reprolens.files import write_json
 from reprolens.training.hardware import Hardware
 
 MARGIN = {"fp32": 0.97, "bf16": 0.87}
-"""What share of the plain arithmetic's time another may take to be chosen: a gain within the noise is none, and
-bfloat16, which rounds more, has to pay for it."""
+"""What share of the time of the best before it another arithmetic may take to be chosen: a gain within the noise is
+none, and bfloat16, which rounds more, has to pay for it."""
 _ROUNDS = 3
 _BUDGET = 15.0  # seconds, after which no further round begins
 
@@ -38,7 +38,8 @@ def fastest(
     targets: list[Any],
     cache: Path | None,
 ) -> Hardware:
-    """Return the choice whose training step takes least time; the first is the plain one, which wins a draw.
+    """Return the choice whose training step takes least time, the plain one first, those that round more last: a choice
+    has to gain clearly over those before it.
 
     Every choice takes a few steps on its own copy of `model`, with `images (N, 3, H, W)` float and their `targets`, in
     turns, so that a busy machine slows all of them. The times are kept in the file `cache`, so that a second run on the
@@ -52,9 +53,10 @@ def fastest(
     if cache and key not in known:
         with suppress(OSError):  # a place that cannot be written: it is measured again next time
             write_json(cache, known | {key: times})
-    plain = times[choices[0].arithmetic]
-    good = [choice for choice in choices[1:] if times[choice.arithmetic] <= MARGIN[choice.precision] * plain]
-    best = min(good, key=lambda choice: times[choice.arithmetic], default=choices[0])
+    best = choices[0]
+    for choice in choices[1:]:
+        if times[choice.arithmetic] <= MARGIN[choice.precision] * times[best.arithmetic]:
+            best = choice
     return replace(best, measured=times)
 
 
