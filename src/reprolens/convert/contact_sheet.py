@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from reprolens import files
+from reprolens.pixels import upright
 from reprolens.voc import Object, Record
 
 MOST = 24
@@ -142,9 +143,10 @@ def _opened(picture: Path | bytes, record: Record) -> Image.Image | None:
     """Return the picture in RGB, upright if its record is about it that way; None if it does not decode."""
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as stored:
-            upright = ImageOps.exif_transpose(stored)
-            as_stored = upright.size != stored.size and stored.size == (record.width, record.height)
-            image = stored.copy() if as_stored else upright
+            stored.load()  # before its EXIF is asked for, which may stand behind the pixels
+            turned = upright(stored)
+            as_stored = turned.size != stored.size and stored.size == (record.width, record.height)
+            image = stored.copy() if as_stored or turned is stored else turned
     except Exception:  # Pillow's decoders raise many kinds
         return None
     if image.mode.startswith(("I", "F")):  # 16 bits and more: from the darkest to the brightest

@@ -6,12 +6,10 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from reprolens.convert.duplicates import fingerprint
-
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a picture is to be turned before it is shown (Exif 2.32, 4.6.4): 1 not at all, 2 to 8."""
+from reprolens.pixels import orientation, rgb, upright
 
 # Pictures of 90 to 180 million pixels, which Pillow warns of; larger ones it refuses, and they are reported.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -56,13 +54,15 @@ def decode(image: Path | bytes, annotated: tuple[int, int], turn: bool = True) -
         data = image if isinstance(image, bytes) else image.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
-            stored, orientation = picture.size, _orientation(picture)
-            shown = stored[::-1] if orientation >= 5 else stored
+            if picture.mode in ("I", "F"):
+                rgb(picture)  # refuses what has no known range, as loading would
+            stored, turns = picture.size, orientation(picture)
+            shown = stored[::-1] if turns >= 5 else stored
             digest, kind = hashlib.sha256(data).digest(), picture.format or ""
-            if not turn or orientation == 1 or (annotated == stored and annotated != shown):
-                return Decoded(*stored, kind, digest, fingerprint(picture), orientation)
-            turned = ImageOps.exif_transpose(picture)
-            return Decoded(*shown, kind, digest, fingerprint(turned), orientation, _encoded(turned, picture))
+            if not turn or turns == 1 or (annotated == stored and annotated != shown):
+                return Decoded(*stored, kind, digest, fingerprint(picture), turns)
+            turned = upright(picture)
+            return Decoded(*shown, kind, digest, fingerprint(turned), turns, _encoded(turned, picture))
     except FileNotFoundError:
         return None
     except UnidentifiedImageError:
@@ -75,17 +75,9 @@ def shown_size(image: Path | bytes) -> tuple[int, int] | None:
     """Return the width and height in which a picture is shown, from its header alone; None if that cannot be read."""
     try:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as picture:
-            return picture.size[::-1] if _orientation(picture) >= 5 else picture.size
+            return picture.size[::-1] if orientation(picture) >= 5 else picture.size
     except Exception:  # see decode
         return None
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        value = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF says nothing, and does not make the picture unreadable
-        return 1
-    return value if value in range(2, 9) else 1
 
 
 def _encoded(turned: Image.Image, picture: Image.Image) -> bytes:

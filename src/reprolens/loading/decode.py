@@ -3,11 +3,11 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import PIL
 from PIL import Image, features
 
 from reprolens.errors import DataError
+from reprolens.pixels import rgb
 from reprolens.voc import Folder, Record
 
 Box = tuple[float, float, float, float]
@@ -21,8 +21,11 @@ the time. Mean difference from a full decode, in grey levels after resizing, ove
 margin 2 0.32 and 1.4. A margin of 2 needs the full size more often: 1024 x 1024 to 320 x 320 then takes twice as long.
 """
 
-DECODER = f"Pillow {PIL.__version__}, libjpeg {features.version('jpg')}, margin {MARGIN}"
-"""What decides a picture's pixels beside its file: part of the key under which decoded pictures are kept."""
+DECODER = f"Pillow {PIL.__version__}, libjpeg {features.version('jpg')}, margin {MARGIN}, rule 2"
+"""What decides a picture's pixels beside its file: part of the key under which decoded pictures are kept.
+
+The rule is that of `pixels.rgb`; it has a new number when it changes.
+"""
 
 
 def open_rgb(folder: Folder, record: Record) -> Image.Image:
@@ -52,9 +55,7 @@ def _decode(path: Path, size: tuple[int, int] | None) -> tuple[Image.Image, Box]
                 wanted = (math.ceil(size[1] * MARGIN), math.ceil(size[0] * MARGIN))
                 reduced = picture.draft(picture.mode, wanted)  # None for what is no JPEG
                 box = reduced[1] if reduced else box
-            if picture.mode.startswith("I;16"):  # Pillow would cut every value above 255
-                return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB"), box
-            return picture.convert("RGB"), box
+            return rgb(picture), box
     except Exception as error:  # Pillow's decoders raise many kinds, SyntaxError and struct.error among them
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: does not decode ({reason}); run the convert stage again") from None
