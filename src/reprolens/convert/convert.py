@@ -15,10 +15,11 @@ from reprolens.config.data import Action
 from reprolens.convert.archive import unpacked
 from reprolens.convert.check import Checked, check, judged
 from reprolens.convert.collect import Collected, collect
-from reprolens.convert.digits import CLASSES, open_digits
+from reprolens.convert.digits import CLASSES, LICENCE, open_digits
 from reprolens.convert.duplicates import near_duplicates, same_bytes
 from reprolens.convert.formats import detect, module_of, options_of
 from reprolens.convert.leaks import FINALITY, tied, without_leaks
+from reprolens.convert.licence import stated_licence
 from reprolens.convert.mask_files import write_masks
 from reprolens.convert.placing import clear_stale, dvc_caches, place
 from reprolens.convert.report import Origin, report
@@ -93,13 +94,14 @@ def opened(config: Data, seed: int) -> Iterator[tuple[Tree, Source, Origin]]:
     """
     if not isinstance(config, Labelled):
         source = open_digits(config, seed)
-        yield open_tree(Path(config.path)), source, Origin(config.format, "made here", config.path, source.task)
+        origin = Origin(config.format, "made here", config.path, source.task, LICENCE)
+        yield open_tree(Path(config.path)), source, origin
         return
     with unpacked(Path(config.path)) as path:
         tree = open_tree(path, None if config.images is None else Path(config.images))
         name, reason = detect(tree) if config.format == "auto" else (config.format, "as asked for")
         source = module_of(name).read(tree, options_of(name, config))
-        yield tree, source, Origin(name, reason, config.path, source.task)
+        yield tree, source, Origin(name, reason, config.path, source.task, stated_licence(tree))
 
 
 def parallel(function: Callable[[T], R], items: Collection[T], label: str) -> Iterator[R]:

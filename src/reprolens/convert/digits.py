@@ -20,6 +20,8 @@ from reprolens.errors import DataError
 from reprolens.voc import Box, Object, Record
 
 CLASSES = tuple(str(digit) for digit in range(10))
+LICENCE = "CC BY 4.0"
+"""That of data/digits: see the README there."""
 SCAN = 8
 """Side of a scan in pixels; its grey values run from 0 to 16."""
 

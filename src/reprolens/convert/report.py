@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a data set came from: its format, why it was taken for that, and its folder."""
+    """Where a data set came from: its format, why it was taken for that, its folder, and the licence that it states."""
 
     format: str
     reason: str
     path: str
     task: Task
+    licence: str | None = None
 
 
 def report(
@@ -53,7 +54,7 @@ def report(
         {"kind": kind, "action": action, "count": count} for (kind, action), count in sorted(kinds.items())
     ]
     values["problem_list"] = [asdict(problem) | {"place": displayed(problem.place)} for problem in problems]
-    values["source"] = [{"format": origin.format, "path": origin.path, "task": origin.task, "reason": origin.reason}]
+    values["source"] = [asdict(origin)]
     return values
 
 
