@@ -28,6 +28,12 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
 
 
+@pytest.mark.parametrize("name", [f"{'x' * 251}.jpg", f"x.{'y' * 253}", "x" * 255, "é" * 127, f".{'x' * 254}"])
+def test_a_name_may_be_as_long_as_names_can_be(name: str, tmp_path: Path) -> None:
+    write_text(tmp_path / name, "whole")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "whole"}
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_a_file_stays_as_it_was_if_writing_fails(error: type[BaseException], tmp_path: Path) -> None:
     target = tmp_path / "report.json"

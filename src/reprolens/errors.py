@@ -35,6 +35,10 @@ class ExportError(ReprolensError):
     """A model cannot be exported, or the exported model is not as good as the trained one."""
 
 
+class GateError(ExportError):
+    """An exported file is not as good as the trained model; it is kept, to be looked at."""
+
+
 class TrackingError(ReprolensError):
     """The run cannot be published."""
 
@@ -50,3 +54,8 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"valid: {', '.join(names)}" if names else "nothing is valid here"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

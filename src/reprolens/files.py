@@ -11,12 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_LONGEST_SUFFIX = 16
+"""Characters of a suffix that a temporary file gets too."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its suffix; on success it is renamed to `path`, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    # Short, for `path` may be as long as names can be; a suffix of that length says nothing to whoever writes.
+    suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=suffix)
     os.close(handle)
     temporary = Path(name)
     try:

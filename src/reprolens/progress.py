@@ -1,13 +1,13 @@
-"""Progress of long work: a live bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a live bar on a terminal, a plain line now and then elsewhere or where rich is missing."""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ PLAIN_INTERVAL = 15.0
 class Bar:
     """One line of progress: call `advance` for every unit done, `note` for what else is worth seeing."""
 
-    def __init__(self, label: str, total: int | None, progress: Progress | None) -> None:
+    def __init__(self, label: str, total: int | None, progress: "Progress | None") -> None:
         self._label, self._total, self._progress = label, total, progress
         self._done, self._note = 0, ""
         self._last = time.monotonic()
@@ -42,18 +42,11 @@ class Bar:
 @contextmanager
 def bar(label: str, total: int | None = None) -> Iterator[Bar]:
     """Show progress on standard error while the block runs; the bar disappears afterwards."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    progress = _live()
+    if progress is None:
         yield Bar(label, total, None)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress:
         yield Bar(label, total, progress)
 
 
@@ -63,3 +56,26 @@ def track(items: Iterable[T], label: str) -> Iterator[T]:
         for item in items:
             yield item
             line.advance()
+
+
+def _live() -> "Progress | None":
+    """Return what draws bars; None off a terminal, and where rich is not installed, as beside an exported model."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ModuleNotFoundError:
+        return None
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    # What is printed meanwhile stands above the bar, but what goes into a pipe must stay there.
+    return Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reprolens.errors import ConfigError, DataError, SweepError
+from reprolens.errors import ConfigError, DataError, SweepError, first_line
 from reprolens.files import atomic
 from reprolens.sweeps.git import git
 
@@ -43,7 +43,7 @@ class Revision:
             return files.read_bytes(path)
         except Exception as error:  # whatever a remote's client raises: no network, no rights, no such object
             raise DataError(
-                f"{self.name}: {path} is not in DVC's cache, nor to be had from a remote ({_line(error)}); "
+                f"{self.name}: {path} is not in DVC's cache, nor to be had from a remote ({first_line(error)}); "
                 "dvc fetch, or dvc repro there"
             ) from None
 
@@ -64,7 +64,7 @@ class Revision:
             files = DVCFileSystem(os.fspath(self.root), rev=self.commit)
             files.exists("dvc.yaml")  # it opens the repository only now
         except DvcException as error:
-            raise DataError(f"{self.name}: DVC cannot open the revision ({_line(error)})") from None
+            raise DataError(f"{self.name}: DVC cannot open the revision ({first_line(error)})") from None
         return files
 
 
@@ -103,8 +103,3 @@ def _experiments(root: Path) -> list[tuple[str, str]]:
         return []
     parts = [(line.partition(" ")[0], line.partition(" ")[2].split("/")) for line in lines]
     return [(commit, "/".join(ref[4:])) for commit, ref in parts if len(ref) > 4 and len(ref[2]) == 2]
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reprolens.config import Model
-from reprolens.errors import ConfigError, WeightsError
+from reprolens.errors import ConfigError, WeightsError, first_line
 from reprolens.files import atomic
 from reprolens.models.preprocessing import Preprocessing, read_preprocessing
 from reprolens.models.registry import build
@@ -149,8 +149,3 @@ def missing(path: Path) -> WeightsError:
     if path.is_dir():
         return WeightsError(f"{path}: is a folder; name a file in it")
     return WeightsError(f"{path}: there is no such file; check the path")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind if it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

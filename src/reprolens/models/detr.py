@@ -18,6 +18,7 @@ is matched with one query in training. It is switched off by `nms_threshold: 1.0
 import contextlib
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -115,7 +116,11 @@ class Detr(OneStage):
         strides = self.head.config.feat_strides
         places = sum((images.shape[-2] // stride) * (images.shape[-1] // stride) for stride in strides)
         self.head.config.num_queries = min(QUERIES, places)
-        with _unchecked() if torch.compiler.is_exporting() or images.is_meta else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            if torch.compiler.is_exporting() or images.is_meta:
+                stack.enter_context(_unchecked())
+            if torch.compiler.is_exporting():
+                stack.enter_context(_of_any_batch(sys.modules[self.library.__module__]))
             return self.head(images, labels=labels, return_dict=True)
 
 
@@ -165,6 +170,16 @@ def _unchecked() -> Iterator[None]:
             del os.environ[SWITCH]
         else:
             os.environ[SWITCH] = before
+
+
+@contextlib.contextmanager
+def _of_any_batch(module: Any) -> Iterator[None]:
+    """Let `len` of a tensor in the library's `module` be its size, which an export keeps open; `len` fixes it."""
+    module.len = lambda values: values.shape[0] if isinstance(values, Tensor) else len(values)
+    try:
+        yield
+    finally:
+        del module.len
 
 
 def need_library(name: str) -> None:

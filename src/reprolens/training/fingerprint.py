@@ -32,7 +32,7 @@ from reprolens.models.registry import get
 
 IRRELEVANT = ("cache", "cache_mb", "checkpoint_minutes", "checkpoint_steps", "workers")
 _SECTIONS = ("model", "transfer", "augment", "optimizer", "schedule", "trainer")
-_SOURCES = ("voc", "loading", "models", "training", "evaluation/measures", "evaluation/predict.py")
+_SOURCES = ("voc", "loading", "models", "training", "evaluation/measures", "evaluation/predict.py", "pixels.py")
 _LIBRARIES = ("accelerate", "hotcoco", "numpy", "pillow", "timm", "torch", "torchvision")
 _EXTRAS = {"transformers": ("scipy", "transformers")}
 """The libraries of an extra that compute in the models that need it."""

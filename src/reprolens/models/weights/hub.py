@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from reprolens.config import Model
-from reprolens.errors import WeightsError
-from reprolens.models.checkpoint import first_line
+from reprolens.errors import WeightsError, first_line
 from reprolens.models.registry import build
 from reprolens.models.weights.fetch import unreachable
 

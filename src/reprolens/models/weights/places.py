@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from reprolens.config import ArtifactWeights, DvcWeights, Expected, Model
-from reprolens.errors import WeightsError, suggest
-from reprolens.models.checkpoint import first_line
+from reprolens.errors import WeightsError, first_line, suggest
 from reprolens.models.weights.fetch import unreachable, without_password
 from reprolens.models.weights.files import read_weights
 from reprolens.models.weights.loading import StartingWeights

@@ -15,11 +15,11 @@ from torchvision.models.detection import (
 )
 
 from reprolens.config import Expected, Model, Published
-from reprolens.errors import WeightsError, suggest
+from reprolens.errors import WeightsError, first_line, suggest
 from reprolens.files import sha256
 from reprolens.models.backbones import preprocessing_of
 from reprolens.models.backbones import published as published_name
-from reprolens.models.checkpoint import first_line, read_tensors
+from reprolens.models.checkpoint import read_tensors
 from reprolens.models.heads import class_rows, without_memory
 from reprolens.models.preprocessing import Preprocessing
 from reprolens.models.registry import get

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprolens.colors import class_color
 from reprolens.evaluation.findings.confusion import confusion_matrix
 from reprolens.evaluation.findings.errors import KINDS, ErrorKind
 from reprolens.evaluation.measures.calibration import Calibration, calibrate
 from reprolens.evaluation.measures.voc_ap import Curve, all_point_ap, curves_of, voc_matches
 from reprolens.evaluation.reports.figures import (
-    class_color,
     draw_class_ap,
     draw_confusion,
     draw_errors,

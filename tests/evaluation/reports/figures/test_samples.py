@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from reprolens.colors import class_color
 from reprolens.evaluation import Detections, Truth
 from reprolens.evaluation.reports.figures import (
     Sample,
     Single,
-    class_color,
     draw_sample,
     draw_single,
     write_samples_sheet,

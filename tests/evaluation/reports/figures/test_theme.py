@@ -5,16 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from reprolens.colors import class_color, class_hex, on
 from reprolens.evaluation.reports.figures.theme import (
     DARK,
     LIGHT,
     Theme,
-    class_color,
-    class_hex,
     fitted,
     font,
     new_figure,
-    on,
     save,
     shown_names,
     text_width,

@@ -14,13 +14,11 @@ from reprolens.evaluation.reports.figures.samples import (
     write_samples_sheet,
     write_singles_sheet,
 )
-from reprolens.evaluation.reports.figures.theme import class_color
 
 __all__ = [
     "Sample",
     "Single",
     "Tile",
-    "class_color",
     "draw_class_ap",
     "draw_confusion",
     "draw_errors",

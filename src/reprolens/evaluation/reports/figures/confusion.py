@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from reprolens.colors import on
 from reprolens.evaluation.findings.confusion import confusion_names
 from reprolens.evaluation.reports.figures.theme import (
     WIDTH,
     Theme,
     new_figure,
-    on,
     save,
     shown_names,
     text_width,

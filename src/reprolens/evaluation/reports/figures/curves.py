@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reprolens.colors import class_hex
 from reprolens.evaluation.measures.voc_ap import Curve, all_point_ap, mean_ap
-from reprolens.evaluation.reports.figures.theme import Theme, class_hex, new_figure, save, shown_names, write_title
+from reprolens.evaluation.reports.figures.theme import Theme, new_figure, save, shown_names, write_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

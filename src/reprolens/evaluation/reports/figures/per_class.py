@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reprolens.evaluation.reports.figures.theme import Theme, class_hex, new_figure, save, shown_names, write_title
+from reprolens.colors import class_hex
+from reprolens.evaluation.reports.figures.theme import Theme, new_figure, save, shown_names, write_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from reprolens.colors import class_color
 from reprolens.evaluation.measures.detections import Detections, Truth
 from reprolens.evaluation.measures.overlaps import box_iou
 from reprolens.evaluation.reports.figures.sheet import (
@@ -20,7 +21,7 @@ from reprolens.evaluation.reports.figures.sheet import (
     draw_thin,
     write_sheet,
 )
-from reprolens.evaluation.reports.figures.theme import WIDTH, class_color
+from reprolens.evaluation.reports.figures.theme import WIDTH
 from reprolens.voc.records import Box
 
 _SAMPLE_COLUMNS, _SINGLE_COLUMNS = 3, 4

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from reprolens import files
-from reprolens.evaluation.reports.figures.theme import WIDTH, Color, fitted, font, on
+from reprolens.colors import Color, on
+from reprolens.evaluation.reports.figures.theme import WIDTH, fitted, font
 
 GROUND, INK, FAINT, GREY = "#24272a", "#f0f1ef", "#a4a9ae", (128, 128, 128)
 GAP = 20

@@ -4,7 +4,6 @@ The same data give the same bytes: the fonts are those that Matplotlib carries, 
 nothing is taken from the clock or from chance. Text in an SVG is drawn as outlines, so it looks the same everywhere.
 """
 
-import colorsys
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,22 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Color = tuple[int, int, int]
-
 WIDTH = 1280
 """Pixels of every figure and sheet."""
 
-# Neighbours first; each has a contrast of at least 2.3 with white and of 3 with the dark background, and shows on
-# photographs. None is black, white or grey, which mean "mean" and "truth".
-# fmt: off
-_COLORS = (
-    "#1f77ff", "#ff7f0e", "#2ca02c", "#e6194b", "#9b5de5",
-    "#a0522d", "#f032e6", "#00b8d9", "#b0a800", "#00c08b",
-    "#eb82b4", "#006e91", "#808000", "#d2a000", "#6a5acd",
-    "#9b6491", "#556b2f", "#7896b4", "#c71585", "#b491fa",
-)
-# fmt: on
-_LUMINANCES = (0.15, 0.22, 0.31)
 _MISSING = "□"
 _NAME_POINTS, _NAME_WIDTH, _NAME_END = 11, 165, 6
 
@@ -119,31 +105,6 @@ def write_title(axes: "Axes", theme: Theme, title: str, note: str = "") -> None:
     )
 
 
-def class_color(index: int) -> Color:
-    """Return the colour of the class at `index`, the same in every figure and theme: RGB, 0 to 255."""
-    if index < len(_COLORS):
-        return _rgb(_COLORS[index])
-    # Steps of the golden section keep any number of further hues apart; three luminances are seen on light and on dark.
-    pure = [_linear(part) for part in colorsys.hls_to_rgb((index * 0.618034) % 1, 0.5, 0.8)]
-    luminance = _luminance(pure)
-    wanted = _LUMINANCES[index % 3]
-    white = max(0.0, (wanted - luminance) / (1 - luminance))
-    parts = [part + white * (1 - part) if white else part * wanted / luminance for part in pure]
-    red, green, blue = (round(255 * (1.055 * part ** (1 / 2.4) - 0.055)) for part in parts)
-    return red, green, blue
-
-
-def class_hex(index: int) -> str:
-    """Return the colour of the class at `index` as `#rrggbb`."""
-    red, green, blue = class_color(index)
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def on(color: Color) -> str:
-    """Return the colour, `#rrggbb`, of letters that are read on `color`: white wherever its contrast reaches 3."""
-    return "#000000" if _luminance([_linear(part / 255) for part in color]) > 0.3 else "#ffffff"
-
-
 def shown_names(names: Sequence[str]) -> list[str]:
     """Return the names as all figures have them: of the width of about 20 letters, longer ones cut in their middle.
 
@@ -208,19 +169,6 @@ def _settings(theme: Theme) -> dict[Any, Any]:
         "ytick.labelcolor": theme.foreground,
         "grid.color": theme.grid,
     }
-
-
-def _rgb(code: str) -> Color:
-    return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)
-
-
-def _luminance(linear: Sequence[float]) -> float:
-    """Return the relative luminance of linear sRGB (IEC 61966-2-1), 0 to 1."""
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _linear(part: float) -> float:
-    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
 
 
 def _font_file(name: str) -> Path:
