@@ -10,12 +10,17 @@ from pathlib import Path
 
 import yaml
 
-from reprolens.errors import ReprolensError
+from reprolens.errors import GateError, ReprolensError
 from reprolens.parent import die_with_parent
 
-# GNU OpenMP's idle threads spin; beside any other busy process that starves the working ones (measured: a tenth of the
-# speed). A short spin costs nothing on a quiet machine. It is read when torch is loaded, so it is set before that.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# GNU OpenMP's idle threads spin, by default for milliseconds, which starves the working ones beside a busy process.
+# Hardly spinning, they take long to wake. On two cores a training step of the default, ms, and one picture:
+#   spins    quiet        beside a busy process
+#   1,000    634   42     1103    38
+#   6,000    576   18     1272    79
+#   default  536   17     3902   292
+# It is read when torch is loaded, so it is set before that.
+os.environ.setdefault("GOMP_SPINCOUNT", "6000")
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository; every stage runs here, whatever folder it was started from."""
@@ -45,7 +50,8 @@ def run(main: Callable[[], str], argv: list[str] | None = None, restore: str | N
         if "--debug" in argv:
             raise
         print(f"error: {error}", file=sys.stderr)
-        _tell_of_earlier(restore)
+        if not isinstance(error, GateError):  # whose rejected files a checkout would put away
+            _tell_of_earlier(restore)
         _record(error)
         raise SystemExit(2) from None
     except Exception as error:

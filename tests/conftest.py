@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as pipelines/stage.py does, before torch is loaded
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # for tests side by side: see pipelines/stage.py
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # tests side by side share the cores
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))

@@ -177,5 +177,5 @@ def _train(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "6000")
     _train(Path(sys.argv[1]), sys.argv[2])

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as pipelines/stage.py does, before torch is loaded
+os.environ.setdefault("GOMP_SPINCOUNT", "6000")  # as pipelines/stage.py does, before torch is loaded
 
 import torch
 from rich.console import Console

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as pipelines/stage.py does, before torch is loaded
+os.environ.setdefault("GOMP_SPINCOUNT", "6000")  # as pipelines/stage.py does, before torch is loaded
 
 import torch
 from rich.console import Console
