@@ -98,7 +98,14 @@ def test_what_test_measures_must_not_choose_a_model(metric: str, project: Path) 
     assert compose(project, [f"sweep.metric={metric}", "evaluate.split=val"]).sweep.metric == [metric]
 
 
-@pytest.mark.parametrize("metric", ["val/map", "val/map50", "train/loss", "size_mb", "latency_ms/onnxruntime"])
+@pytest.mark.parametrize("metric", ["onnx/voc12/map50", "onnx_int8/drop/coco/ap", "torch/coco/ap"])
+def test_what_the_gate_measures_must_not_choose_a_model_whatever_is_evaluated(metric: str, project: Path) -> None:
+    for split in ("test", "val", "train"):
+        message = _error(project, f"sweep.metric={metric}", f"evaluate.split={split}")
+        assert message.endswith(f"{metric} is measured on test, which must not choose a model; take val/map")
+
+
+@pytest.mark.parametrize("metric", ["val/map", "val/map50", "train/loss", "onnx/size_mb", "onnx/latency_ms/p50"])
 def test_what_training_and_export_measure_may_choose_a_model(metric: str, project: Path) -> None:
     for split in ("train", "val", "test"):
         assert compose(project, [f"sweep.metric={metric}", f"evaluate.split={split}"]).sweep.metric == [metric]

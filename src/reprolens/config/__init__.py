@@ -1,6 +1,7 @@
 """The configuration: its schema, and how config.yaml is read. `reprolens.config.compose` makes it from params.yaml."""
 
 from reprolens.config.data import Data, Digits, Imported, Labelled, Masks, Policy, Via, Voc, Yolo
+from reprolens.config.export import Export, ExportFormat, Gate, MaxDrop, OnFailure
 from reprolens.config.load import load
 from reprolens.config.model import Channels, Expected
 from reprolens.config.schema import (
@@ -13,7 +14,6 @@ from reprolens.config.schema import (
     Cosine,
     DvcWeights,
     Evaluate,
-    Export,
     FileWeights,
     Full,
     LastLayers,
@@ -48,14 +48,18 @@ __all__ = [
     "Evaluate",
     "Expected",
     "Export",
+    "ExportFormat",
     "FileWeights",
     "Full",
+    "Gate",
     "Imported",
     "Labelled",
     "LastLayers",
     "Masks",
+    "MaxDrop",
     "Model",
     "NewHead",
+    "OnFailure",
     "OneCycle",
     "Optimizer",
     "Policy",

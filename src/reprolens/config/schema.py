@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from reprolens.config.check import check
 from reprolens.config.data import FORMATS, Data
+from reprolens.config.export import Export
 from reprolens.config.model import (
     ArtifactWeights,
     Classify,
@@ -121,20 +122,6 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Export:
-    opset: int
-    parity_images: int
-    box_tolerance: float
-    score_tolerance: float
-
-    def __post_init__(self) -> None:
-        check(18 <= self.opset <= 23, "export.opset", "must be from 18 to 23")
-        check(self.parity_images > 0, "export.parity_images", "must be at least 1")
-        check(self.box_tolerance > 0, "export.box_tolerance", "must be above 0")
-        check(self.score_tolerance > 0, "export.score_tolerance", "must be above 0")
-
-
-@dataclass(frozen=True)
 class Tracking:
     mode: Mode
     project: str
@@ -155,6 +142,9 @@ class Tracking:
 
 MEASURED = re.compile(r"(voc07|voc12|coco|coco_segm|tide|calibration|precision|recall|f1|best_f1|detections)(/|$)")
 """The keys of reports/evaluation.json that say how good the model is on evaluate.split; val/* come from training."""
+
+JUDGED = re.compile(r"(torch|onnx|onnx_float16|onnx_int8|torch_export|openvino)/(drop/)?(voc12|coco)/")
+"""The keys of reports/export.json that say how good the model or a file of it is: always on test, as the gate does."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +186,12 @@ class Config:
 
     def __post_init__(self) -> None:
         check(0 <= self.seed < 2**32, "seed", "must be from 0 to 4294967295")
+        rule = "{} is measured on {}, which must not choose a model; take val/map"
+        for name in self.sweep.metric:
+            check(not JUDGED.match(name), "sweep.metric", rule.format(name, "test"))
         for name in self.sweep.metric if self.evaluate.split != "val" else ():
-            rule = f"{name} is measured on {self.evaluate.split}, which must not choose a model; take val/map, "
-            check(not MEASURED.match(name), "sweep.metric", f"{rule}or set evaluate.split=val")
+            told = f"{rule.format(name, self.evaluate.split)}, or set evaluate.split=val"
+            check(not MEASURED.match(name), "sweep.metric", told)
 
 
 VARIANTS: dict[str, tuple[str, dict[str, type]]] = {
