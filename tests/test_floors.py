@@ -14,11 +14,13 @@ BELOW = {
     "models": {"voc", "convert", "loading"},
     "training": {"voc", "convert", "loading", "models"},
     "evaluation": {"voc", "convert", "loading", "models"},
-    "export": {"voc", "convert", "loading", "models", "training", "evaluation"},
+    "inference": set(),
+    "export": {"voc", "convert", "loading", "models", "training", "evaluation", "inference"},
     "tracking": set(),
     "sweeps": {"tracking"},
     "comparison": {"voc", "evaluation", "tracking", "sweeps"},
-    "commands": {"voc", "convert", "loading", "models", "evaluation", "tracking", "sweeps", "comparison"},
+    "commands": {"voc", "convert", "loading", "models", "evaluation"}
+    | {"inference", "export", "tracking", "sweeps", "comparison"},
 }
 """What each package may import, besides `config` and the modules that belong to no package."""
 

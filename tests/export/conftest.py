@@ -6,25 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from reprolens.config import Digits, Export, Model
+from reprolens.config import Digits, Export, ExportFormat, Gate, MaxDrop, Model, OnFailure
 from reprolens.convert import convert
-from reprolens.export.onnx import export_onnx
-from reprolens.loading.detection import open_rgb
+from reprolens.export.onnx import write_onnx
+from reprolens.export.source import Source
+from reprolens.inference import model as inference
+from reprolens.inference.load import load_model
+from reprolens.loading import open_rgb
 from reprolens.models import TrainedModel, build
 from reprolens.models.registry import get
 from reprolens.voc import Folder, read_folder
 from untrained import wake
 
 ROOT = Path(__file__).parents[2]
-CLASSES = tuple(f"class {number}" for number in range(10))
-OPTIONS = Export(opset=20, parity_images=4, box_tolerance=0.1, score_tolerance=0.001)
+CLASSES = tuple(str(number) for number in range(10))
+"""The classes of the digits, so that what is found can be measured on them."""
+GATE = Gate(OnFailure.fail, 4, 0.1, 0.001, MaxDrop(0.001, 0.005, 0.02), timed_runs=2, throughput_batch=2)
+OPTIONS = Export([ExportFormat.onnx], opset=20, postprocess=True, calibration_images=8, gate=GATE)
 SIZES = [(80, 80), (50, 131), (240, 200)]
 
 KEPT = ("fcos_mobilenet_v2", "fasterrcnn_mobilenet_v3_large_fpn")
@@ -34,11 +38,15 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Exported:
-    """A model, the file made of it, and a session that runs the file."""
+    """A model, the ONNX file made of it, and the file loaded, on one thread."""
 
-    trained: TrainedModel
+    source: Source
     path: Path
-    session: onnxruntime.InferenceSession
+    model: inference.Model
+
+    @property
+    def trained(self) -> TrainedModel:
+        return self.source.trained
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +59,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, dict[str, Any]]:
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, dict[str, Any]]:
     """Return a VOC folder of a few small scenes of digits, and convert's report about it."""
     config = Digits("digits", str(ROOT / "data" / "digits"), 80, 4, 2, 6, 1, 3, 16, 40, 50, 0.0)
     out = tmp_path_factory.mktemp("digits") / "voc"
@@ -60,8 +68,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, dict[str, 
 
 
 @pytest.fixture(scope="session")
-def digits(source: tuple[Folder, dict[str, Any]]) -> Folder:
-    return source[0]
+def digits(converted: tuple[Folder, dict[str, Any]]) -> Folder:
+    return converted[0]
 
 
 @pytest.fixture(scope="session")
@@ -96,37 +104,33 @@ def lively(pictures: list[Pixels]) -> Callable[..., TrainedModel]:
 
 
 @pytest.fixture(scope="session")
-def exported(
-    lively: Callable[..., TrainedModel], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Exported]:
-    """Return what gives a model's exported file; of those that few tests look at only the last one is kept."""
+def options() -> Export:
+    """Return the export's options as conf/export/onnx.yaml has them, but for fewer pictures and timed runs."""
+    return OPTIONS
+
+
+@pytest.fixture(scope="session")
+def source_of(lively: Callable[..., TrainedModel], digits: Folder, options: Export) -> Callable[..., Source]:
+    """Return what makes a source of a lively model; `config` stands for other options of the export."""
+
+    def make(name: str, config: Export = options, **changes: Any) -> Source:
+        return Source(lively(name, **changes), digits, config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exported(source_of: Callable[..., Source], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
+    """Return what gives a model's ONNX file; of those that few tests look at only the last one is kept."""
     made: dict[str, Exported] = {}
 
     def give(name: str) -> Exported:
         if name not in made:
             for other in made.keys() - KEPT:
                 made.pop(other).path.unlink()
-            trained, path = lively(name), tmp_path_factory.mktemp("onnx") / "model.onnx"
-            export_onnx(trained, OPTIONS, path)
-            made[name] = Exported(trained, path, _session(path))
+            source, path = source_of(name), tmp_path_factory.mktemp("onnx") / "model.onnx"
+            write_onnx(source, path)
+            made[name] = Exported(source, path, load_model(path, threads=1))
         return made[name]
 
     return give
-
-
-@pytest.fixture(scope="session")
-def options() -> Export:
-    """Return the export's options as conf/export/onnx.yaml has them, but for fewer pictures."""
-    return OPTIONS
-
-
-@pytest.fixture(scope="session")
-def open_session() -> Callable[[Path], onnxruntime.InferenceSession]:
-    """Return what loads an exported file to run on one thread."""
-    return _session
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

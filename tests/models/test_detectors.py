@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from reprolens.config import Model
 from reprolens.config.compose import compose
 from reprolens.evaluation import DetectionEvaluator, Detections, Truth
-from reprolens.export.parity import difference
+from reprolens.export.gate.numbers import difference
 from reprolens.loading import Key, TrainingPictures, build_augmentation, open_index, stack
 from reprolens.models import build, load_trained, names, save_trained
 from reprolens.models.freezing import backbone_stages

@@ -1,5 +1,9 @@
-"""A trained model as a file that runs without Reprolens, checked against the model it came from."""
+"""A trained model as files that run without Reprolens, published only if they are as good as the model.
 
-from reprolens.export.export import export_model
+Nothing heavy is imported before it is known that what is asked for can be had.
+"""
 
-__all__ = ["export_model"]
+from reprolens.export.export import export_model, refuse, told_rejected
+from reprolens.export.formats import check_formats
+
+__all__ = ["check_formats", "export_model", "refuse", "told_rejected"]

@@ -1,7 +1,7 @@
-"""The part of a detector whose shapes are fixed: a picture of the network's size to boxes and scores.
+"""The part of a detector whose shapes are fixed: pictures of the network's size to boxes and scores.
 
 What follows it, thresholds and non-maximum suppression, depends on the data; torch's exporter refuses that, so
-`reprolens.export.onnx` puts it behind as ONNX operators. The candidates that torchvision keeps before suppression are
+`reprolens.export.graph` puts it behind as ONNX operators. The candidates that torchvision keeps before suppression are
 fixed in number, so they are chosen here: the scores of all others are set to 0.
 """
 
@@ -21,7 +21,7 @@ from reprolens.models.one_stage import OneStage
 
 
 class Normalise(nn.Module):
-    """What torchvision's transform does to a picture of the network's size: `(1, 3, h, w)` to `(1, 3, h', w')`.
+    """What torchvision's transform does to pictures of the network's size: `(B, 3, h, w)` to `(B, 3, h', w')`.
 
     It normalises, then pads at the right and the bottom to multiples of `size_divisible`, which the pyramids need.
     """
@@ -36,7 +36,7 @@ class Normalise(nn.Module):
 
 
 class Dense(nn.Module):
-    """`pixels (1, 3, h, w)` float, 0 to 1, to `boxes (A, 4)` in its pixels and `scores (A, K)`, background left out."""
+    """`pixels (B, 3, h, w)` float, 0 to 1, to `boxes (B, A, 4)` in their pixels and `scores (B, A, K)`."""
 
     anchors: Tensor
 
@@ -45,7 +45,8 @@ class Dense(nn.Module):
         self.detector, self.size = detector, size
         self.normalise = Normalise(detector.transform, size)
         blank = self.normalise(torch.zeros(1, 3, *size))
-        anchors = detector.anchor_generator(ImageList(blank, [size]), self.features(blank))
+        with torch.no_grad():
+            anchors = detector.anchor_generator(ImageList(blank, [size]), self.features(blank))
         self.register_buffer("anchors", anchors[0])
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -54,47 +55,52 @@ class Dense(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(self.normalise(pixels))
-        codes, scores = self.decode(features, self.detector.head(features))
-        return clip_boxes_to_image(codes, self.size), scores
+        boxes, scores = self.decode(features, self.detector.head(features))
+        return clip_boxes_to_image(boxes, self.size), scores
 
     def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return all boxes `(A, 4)` and their scores `(A, K)`."""
+        """Return all boxes `(B, A, 4)` and their scores `(B, A, K)`."""
         raise AssertionError("every family decodes in its own way")
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Return the boxes of Faster R-CNN's codes `(B, A, 4)`, which torchvision decodes for one picture only."""
+        anchors = self.anchors.expand_as(codes).reshape(-1, 4)
+        return self.detector.box_coder.decode_single(codes.reshape(-1, 4), anchors).reshape(codes.shape)
 
 
 class DenseSSD(Dense):
     """SSD: softmax over the classes; the best `topk_candidates` of each class stay."""
 
     def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        scores = outputs["cls_logits"][0].softmax(-1)[:, 1:]
-        boxes = self.detector.box_coder.decode_single(outputs["bbox_regression"][0], self.anchors)
-        return boxes, _keep_best(scores, self.detector.topk_candidates)
+        scores = outputs["cls_logits"].softmax(-1)[..., 1:]
+        return self.decode_codes(outputs["bbox_regression"]), _keep_best(scores, self.detector.topk_candidates)
 
 
 class DenseRetinaNet(Dense):
     """RetinaNet: a sigmoid for each class; the best `topk_candidates` of each level stay, over all classes together."""
 
     def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        boxes = self.detector.box_coder.decode_single(outputs["bbox_regression"][0], self.anchors)
-        return boxes, self._by_level(features, outputs["cls_logits"][0].sigmoid())
+        return self.decode_codes(outputs["bbox_regression"]), self.best(features, outputs["cls_logits"].sigmoid())
 
-    def _by_level(self, features: list[Tensor], scores: Tensor) -> Tensor:
+    def best(self, features: list[Tensor], scores: Tensor) -> Tensor:
+        """Return `scores (B, A, 1 + K)` without the background, which takes part in the choice of the best."""
         cells = [feature.shape[-2] * feature.shape[-1] for feature in features]
-        anchors = scores.shape[0] // sum(cells)
-        levels = scores.split([count * anchors for count in cells])
+        anchors = scores.shape[1] // sum(cells)
+        levels = scores.split([count * anchors for count in cells], dim=1)
         kept = [
-            _keep_best(level.reshape(-1, 1), self.detector.topk_candidates).reshape(level.shape) for level in levels
+            _keep_best(level.flatten(1)[..., None], self.detector.topk_candidates).reshape(level.shape)
+            for level in levels
         ]
-        return torch.cat(kept)[:, 1:]
+        return torch.cat(kept, dim=1)[..., 1:]
 
 
 class DenseFCOS(DenseRetinaNet):
     """FCOS: the score is the geometric mean of class and centerness (torchvision's form of the paper's product)."""
 
     def decode(self, features: list[Tensor], outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        boxes = self.detector.box_coder.decode(outputs["bbox_regression"][0], self.anchors)
-        scores = torch.sqrt(outputs["cls_logits"][0].sigmoid() * outputs["bbox_ctrness"][0].sigmoid())
-        return boxes, self._by_level(features, scores)
+        boxes = self.detector.box_coder.decode(outputs["bbox_regression"], self.anchors)
+        scores = torch.sqrt(outputs["cls_logits"].sigmoid() * outputs["bbox_ctrness"].sigmoid())
+        return boxes, self.best(features, scores)
 
 
 class DenseOneStage(nn.Module):
@@ -106,8 +112,7 @@ class DenseOneStage(nn.Module):
         self.normalise = Normalise(detector.transform, size)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        boxes, scores = self.detector.candidates(self.normalise(pixels), self.size)
-        return boxes[0], scores[0]
+        return self.detector.candidates(self.normalise(pixels), self.size)
 
 
 class TwoStage(nn.Module):
@@ -129,7 +134,7 @@ class TwoStage(nn.Module):
 @singledispatch
 def fixed_part(detector: nn.Module, size: tuple[int, int]) -> Dense | DenseOneStage | TwoStage:
     """Return the part of `detector` that torch's exporters take. Raises ExportError for a family unknown here."""
-    raise ExportError(f"{type(detector).__name__}: this family has no ONNX export yet")
+    raise ExportError(f"{type(detector).__name__}: this family has no export yet")
 
 
 fixed_part.register(SSD, DenseSSD)
@@ -140,8 +145,8 @@ fixed_part.register(FasterRCNN, TwoStage)
 
 
 def _keep_best(scores: Tensor, count: int) -> Tensor:
-    """Set all but the `count` highest scores of each column to 0; `scores (A, K)`."""
-    if scores.shape[0] <= count:
+    """Set all but the `count` highest scores of each picture's columns to 0; `scores (B, A, K)`."""
+    if scores.shape[1] <= count:
         return scores
-    least = scores.topk(count, dim=0).values[-1]
+    least = scores.topk(count, dim=1).values[:, -1:]
     return torch.where(scores >= least, scores, torch.zeros_like(scores))

@@ -1,0 +1,1 @@
+"""What an exported file has to prove before it is published."""
