@@ -42,7 +42,8 @@ SETTINGS = (
     "trainer.batch_size=8",
     "evaluate.samples=2",
     "evaluate.bootstrap=0",
-    "export.parity_images=2",
+    "export.gate.images=2",
+    "export.gate.timed_runs=2",
 )
 
 

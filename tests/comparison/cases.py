@@ -75,7 +75,7 @@ def write_reports(root: Path, voc: Path, noise: float, config: Mapping[str, Any]
     reports = root / "reports"
     said = {"split": "test", "data/sha256": hashed, "weights/sha256": f"{noise:.0f}" * 64, "score_threshold": 0.5}
     files.write_json(reports / "evaluation.json", {**said, **evaluator.compute().metrics})
-    files.write_json(reports / "export.json", {"size_mb": 8.0 + noise, "latency_ms/onnxruntime": 2.5})
+    files.write_json(reports / "export.json", {"onnx/size_mb": 8.0 + noise, "onnx/latency_ms/p50": 2.5})
     files.write_json(reports / "train.json", {"parameters": 1000})
     write_predictions(pictures, reports / "predictions.json")
     write_truth(pictures, CLASSES, "test", hashed, reports / "ground_truth.json")

@@ -15,7 +15,7 @@ data: {path: data/digits, image_size: 96, train: 24, val: 8, test: 10, max_digit
 model: {image_size: [96, 96]}
 trainer: {max_epochs: 2, batch_size: 8}
 evaluate: {samples: 4}
-export: {parity_images: 4}
+export: {gate: {images: 4, timed_runs: 4}}
 """
 
 

@@ -21,7 +21,7 @@ optimizer: {lr: 1e30}
 schedule: {warmup_epochs: 0}
 trainer: {max_epochs: 3, batch_size: 24, evaluate_every: 3, gradient_clip: 0}
 evaluate: {samples: 4}
-export: {parity_images: 4}
+export: {gate: {images: 4, timed_runs: 4}}
 """
 """A step an epoch, of which the first makes the weights so large that the second's loss is not finite."""
 
@@ -111,3 +111,31 @@ def test_a_failed_training_leaves_its_history_and_the_next_success_takes_it_away
     log, config = read_only_run(tried.root)
     assert log.exit_code == 0 and "error" not in log.summary
     assert log.id == json.loads((tried.root / "reports" / "run.json").read_text())["id"]
+
+
+@pytest.mark.slow
+def test_a_file_that_does_not_pass_the_gate_ends_the_export_in_one_line_or_is_let_go_by(
+    reproduction: Reproduction, tmp_path: Path
+) -> None:
+    tried = Reproduction(tmp_path / "tried")
+    shutil.copytree(reproduction.root, tried.root, symlinks=True)
+    shutil.rmtree(tried.root / "wandb")  # as if nothing had been tracked yet
+    params = tried.root / "params.yaml"
+    params.write_text(params.read_text().replace("gate: {", "gate: {score_tolerance: 1e-12, "))
+    done = tried.run("dvc", "repro", "track")
+    assert done.returncode != 0
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: export: 1 of 1 files is not as good as the model and not published: model.onnx: ")
+    assert "dvc checkout" not in done.stderr  # which would put away what was rejected
+    assert "(export.gate.score_tolerance)" in line and line.endswith("; it is kept in export/rejected/onnx")
+    kept = {path.relative_to(tried.root / "export").as_posix() for path in (tried.root / "export").rglob("*.*")}
+    assert kept == {"rejected/onnx/model.onnx", "rejected/onnx/reason.txt"}
+    assert json.loads((tried.root / "reports" / "export.json").read_text())["published"] == []
+
+    params.write_text(params.read_text().replace("gate: {", "gate: {on_failure: warn, "))
+    done = tried.run("dvc", "repro", "track")
+    assert done.returncode == 0, done.stderr
+    assert "export: rejected: model.onnx: " in done.stdout
+    log, _ = read_only_run(tried.root)
+    assert log.exit_code == 0 and log.summary["onnx/passed"] is False
+    assert {"model", "export"} & {artifact.type for artifact in log.artifacts} == {"model"}

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
+import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from reprolens.config import load
+from reprolens.inference.load import load_model
 from reprolens.models import load_trained
 from reprolens.models.checkpoint import read_tensors
 from reprolens.voc import read_folder
@@ -97,16 +98,29 @@ def test_exported_file_finds_what_the_trained_model_finds(reproduction: Any) -> 
     folder, trained = read_folder(root / "data" / "voc"), load_trained(root / "weights" / "model.pt")
     assert (root / "export" / "labels.txt").read_text().splitlines() == list(trained.classes) == list(folder.classes)
     predictions = read_json(root / "reports" / "predictions.json")
-    session = onnxruntime.InferenceSession(root / "export" / "model.onnx", providers=["CPUExecutionProvider"])
+    model = load_model(root / "export")
+    assert model.contract.classes == trained.classes
     for number, record in enumerate(folder.records("test"), start=1):
         with Image.open(folder.image(record)) as picture:
-            boxes, scores, labels = session.run(None, {"image": np.asarray(picture.convert("RGB"))})
+            [seen] = model(np.asarray(picture.convert("RGB"))[None])
         found = [item for item in predictions if item["image_id"] == number]
-        assert np.allclose(sorted(scores), sorted(item["score"] for item in found), atol=1e-4)
+        assert np.allclose(sorted(seen.scores), sorted(item["score"] for item in found), atol=1e-4)
         best = max(found, key=lambda item: item["score"])
         x, y, width, height = best["bbox"]
-        assert np.allclose(boxes[0], [x, y, x + width, y + height], atol=0.05)
-        assert labels[0] == best["category_id"] - 1
+        assert np.allclose(seen.boxes[0], [x, y, x + width, y + height], atol=0.05)
+        assert seen.labels[0] == best["category_id"] - 1
+
+
+def test_the_export_tells_what_it_was_made_from_and_that_it_passed(reproduction: Any) -> None:
+    root = reproduction.root
+    report, about = read_json(root / "reports" / "export.json"), read_json(root / "export" / "model.json")
+    assert (report["published"], report["rejected"]) == (["onnx"], {})
+    assert about["weights"]["sha256"] == read_json(root / "reports" / "evaluation.json")["weights/sha256"]
+    card = (root / "export" / "README.md").read_text(encoding="utf-8")
+    lock = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+    [data] = [out["md5"] for out in lock["convert"]["outs"] if out["path"] == "data/voc"]
+    assert f"git checkout {about['revision']}\n" in card and data in card
+    assert about["revision"] == reproduction.run("git", "rev-parse", "HEAD").stdout.strip()
 
 
 def test_run_is_one_offline_folder_that_belongs_to_the_report(reproduction: Any) -> None:

@@ -20,7 +20,7 @@ def trial(number: int, value: float, half: float = 0.01, **config: Any) -> Trial
             "voc12/map50": value,
             "voc12/map50/low": value - half,
             "voc12/map50/high": value + half,
-            "latency_ms/onnxruntime": 2.5,
+            "onnx/latency_ms/p50": 2.5,
             "train/seconds": 284.1,
         },
     )

@@ -15,6 +15,7 @@ from reprolens.config.compose import compose, to_yaml
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = [str(digit) for digit in range(10)]
 ERRORS = [("cls", 7, 0.02), ("loc", 5, 0.01), ("both", 2, 0.0), ("dupe", 1, 0.003), ("bkg", 9, 0.004), ("miss", 0, 0.0)]
+REASON = "coco/ap falls by 0.1000, allowed is 0.02 (export.gate.max_drop.int8)"
 HASHES = {"data/voc": "a" * 32 + ".dir", "weights/initial.pt": "b" * 32, "weights/model.pt": "c" * 32}
 
 
@@ -55,8 +56,10 @@ def build_repository(root: Path, epochs: int = 5, samples: int = 3, model_size: 
         "export/model.onnx": generator.randbytes(model_size),
         "export/labels.txt": "\n".join(CLASSES).encode(),
         "export/README.md": b"# Model card\n",
+        "export/rejected/onnx_int8/model-int8.onnx": b"worse",
+        "export/rejected/onnx_int8/reason.txt": f"{REASON}\n".encode(),
     }.items():
-        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
     outs = "".join(f"    - path: {path}\n      md5: {md5}\n" for path, md5 in HASHES.items())
     (root / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  all:\n    cmd: python x.py\n    outs:\n{outs}")
@@ -88,10 +91,30 @@ def _write_json_reports(folder: Path) -> None:
             "fingerprint": "f" * 16,
         },
         "evaluation": _evaluation(),
-        "export": {"file": "export/model.onnx", "opset": 18, "parity/images": 8, "latency_ms/onnxruntime": 7.5},
+        "export": _export(),
     }
     for name, report in reports.items():
         (folder / f"{name}.json").write_text(json.dumps(report))
+
+
+def _export() -> dict[str, Any]:
+    """Return the report on two files, of which one is worse than the model and so was not published."""
+    files = {
+        "torch": ("", 0.925, 0.61, 12.5),
+        "onnx": ("model.onnx", 0.925, 0.6098, 7.5),
+        "onnx_int8": ("model-int8.onnx", 0.8, 0.51, 4.25),
+    }
+    report: dict[str, Any] = {"published": ["onnx"], "rejected": {"onnx_int8": REASON}, "split": "test", "images": 100}
+    report |= {"opset": 18, "threads": 2, "cpu": "A processor", "batch": 8}
+    for name, (file, map50, ap, median) in files.items():
+        report |= {f"{name}/voc12/map50": map50, f"{name}/coco/ap": ap, f"{name}/images_per_second": 1100 / median}
+        report |= {f"{name}/latency_ms/p50": median, f"{name}/latency_ms/p95": 1.5 * median}
+        report[f"{name}/peak_memory_mib"] = 120.5
+        if file:
+            report |= {f"{name}/passed": name == "onnx", f"{name}/file": file, f"{name}/size_mb": 8.5}
+            report |= {f"{name}/drop/voc12/map50": 0.925 - map50, f"{name}/drop/coco/ap": 0.61 - ap}
+            report[f"{name}/speedup"] = 12.5 / median
+    return report
 
 
 def _evaluation() -> dict[str, Any]:

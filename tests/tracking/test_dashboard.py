@@ -41,8 +41,6 @@ def written(
 ) -> Any:
     """What a published run holds, read back from its folder."""
     repository = build(tmp_path_factory.mktemp("repository"))
-    export = repository.root / "reports" / "export.json"
-    export.write_text(json.dumps(json.loads(export.read_text()) | {"size_mb": 8.5}))
     return read_run(repository.root / publish(repository.root, repository.config)["folder"])
 
 

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from reprolens.tracking.identity import artifact_name, dvc_hashes, git_revision, identify, identify_unfinished
+from reprolens.revision import git_revision
+from reprolens.tracking.identity import artifact_name, dvc_hashes, identify, identify_unfinished
 
 
 def test_the_id_follows_from_the_experiment_and_not_from_how_it_is_tracked(repository: Any) -> None:

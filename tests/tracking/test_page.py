@@ -65,6 +65,7 @@ def test_numbers_are_those_of_the_reports(root: Path) -> None:
         "precision 0.9000 0.8500 \u2013 0.9200",
         "best_f1 0.8800",
         "ONNX latency 7.5 ms",
+        "ONNX size 8.5 MB",
         "training 1 min 2 s",
     ]
     assert "9 40 0.900" in texts(page, "//section[h2='Classes']//tbody/tr")  # an empty cell stays empty

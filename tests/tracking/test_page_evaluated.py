@@ -13,7 +13,6 @@ from PIL import Image
 
 from reprolens.tracking.dashboard.subject import INTERVALS
 from reprolens.tracking.page import render_page
-from reprolens.tracking.page.charts import class_color
 from reprolens.tracking.page.sections import ERRORS
 from tracking.pages import RUN, analyse, composed, page_of, texts, write_table
 
@@ -129,12 +128,6 @@ def test_sheets_of_single_cases_keep_the_page_small_and_their_words_readable(roo
     for source in html.fromstring(page).xpath("//section[h2='Single cases']//img/@src"):
         with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as picture:
             assert picture.width > 800
-
-
-def test_a_class_has_the_colour_that_it_has_in_the_figures() -> None:
-    from reprolens.evaluation.reports.figures.theme import class_hex
-
-    assert [class_color(index) for index in range(200)] == [class_hex(index) for index in range(200)]
 
 
 def test_kinds_of_error_and_measures_are_called_as_in_the_evaluation() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from reprolens.config.schema import Mode
 from reprolens.errors import TrackingError
 from reprolens.tracking.publish import publish
+from reprolens.tracking.reports import read_reports
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,8 @@ def test_summary_has_the_final_metrics_of_every_report_under_one_name_each(writt
         "train/seconds": 61.5,
         "train/val/map50": 0.59,
         "export/opset": 18,
-        "latency_ms/onnxruntime": 7.5,
+        "onnx/latency_ms/p50": 7.5,
+        "onnx_int8/passed": False,
     }
     assert {name: written.summary.get(name) for name in expected} == expected
     assert "coco/ar_large" not in written.summary  # undefined: null in the report
@@ -174,13 +177,56 @@ def test_artifacts_are_whole_files_in_the_run_folder_and_the_data_set_is_a_refer
         return {entry.path: Path(entry.local_path).read_bytes() for entry in entries}
 
     assert staged("fcos_mobilenet_v2-digits") == {"model.pt": (repository.root / "weights/model.pt").read_bytes()}
-    export = {path.name: path.read_bytes() for path in (repository.root / "export").iterdir()}
-    assert staged("fcos_mobilenet_v2-digits-onnx") == export
+    exported = [path for path in (repository.root / "export").iterdir() if path.is_file()]  # rejected/ is a folder
+    assert staged("fcos_mobilenet_v2-digits-export") == {path.name: path.read_bytes() for path in exported}
     data = written.artifacts["digits"]
     (entry,) = data.manifest.contents
     assert (data.type, entry.local_path, entry.ref) == ("dataset", "", f"dvc:data/voc?md5={'a' * 32}.dir")
     metadata = json.loads(data.metadata)
     assert (metadata["dvc_md5"], metadata["boxes/train"], metadata["path"]) == ("a" * 32 + ".dir", 2000, "data/voc")
+
+
+def test_what_the_gate_rejected_is_in_no_artifact_and_none_tells_of_it(written: Any) -> None:
+    for artifact in written.artifacts.values():
+        assert not [entry.path for entry in artifact.manifest.contents if "int8" in entry.path]
+        assert "int8" not in artifact.metadata
+    assert json.loads(written.artifacts["fcos_mobilenet_v2-digits-export"].metadata)["published"] == ["onnx"]
+
+
+def test_a_published_file_that_is_gone_is_named_and_where_nothing_was_published_none_is_asked_for(fresh: Any) -> None:
+    (fresh.root / "export" / "model.onnx").unlink()
+    with pytest.raises(TrackingError, match=r"export/model\.onnx: not found; run dvc repro export"):
+        publish(fresh.root, fresh.config)
+    shutil.rmtree(fresh.root / "export")
+    path = fresh.root / "reports" / "export.json"
+    rejected = {"published": [], "rejected": {"onnx": "why", "onnx_int8": "why"}, "onnx/passed": False}
+    path.write_text(json.dumps(json.loads(path.read_text()) | rejected))
+    assert publish(fresh.root, fresh.config)["mode"] == "offline"
+
+
+def test_as_many_numbers_as_five_formats_have_are_told(fresh: Any) -> None:
+    path = fresh.root / "reports" / "export.json"
+    many = {f"onnx/number/{count}": float(count) for count in range(150)}
+    path.write_text(json.dumps(json.loads(path.read_text()) | many))
+    assert publish(fresh.root, fresh.config)["mode"] == "offline"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"published": "onnx"}, "does not say which files were published"),
+        ({"rejected": []}, "does not say which files were published"),
+        ({"onnx/file": "../secret"}, "names a file outside export/"),
+    ],
+)
+def test_a_report_that_names_no_files_of_the_export_is_damaged(
+    change: dict[str, Any], message: str, repository: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(repository.root / "reports", tmp_path / "reports")
+    path = tmp_path / "reports" / "export.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(TrackingError, match=rf"reports/export\.json: {message}; write it again with dvc repro -f exp"):
+        read_reports(tmp_path / "reports")
 
 
 def test_the_model_carries_what_is_said_of_all_classes_together_with_its_intervals(written: Any) -> None:

@@ -199,12 +199,13 @@ def test_a_change_of_a_source_that_training_runs_is_seen_another_one_is_not(
     shutil.copytree(Path(reprolens.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(reprolens, "__file__", str(copy / "__init__.py"))
     assert parts() == before
-    for name in ("export/onnx.py", "tracking/publish.py", "evaluation/reports/plots.py", "__main__.py"):
+    others = ("export/onnx.py", "inference/load.py", "tracking/publish.py", "evaluation/reports/plots.py")
+    for name in (*others, "__main__.py"):
         (copy / name).write_text("# changed\n")
     assert parts() == before
     seen = [before["code"]]
     deciding = ("voc/records.py", "loading/mixing.py", "models/fcos.py", "training/loop.py")
-    for name in (*deciding, "evaluation/measures/coco.py", "evaluation/predict.py"):
+    for name in (*deciding, "evaluation/measures/coco.py", "evaluation/predict.py", "pixels.py"):
         with (copy / name).open("a") as file:
             file.write("# changed\n")
         assert _changed(before, parts()) == ["code"]

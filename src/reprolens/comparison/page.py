@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
 
+from reprolens.colors import class_hex
 from reprolens.comparison.charts import Line, forest
 from reprolens.comparison.classes import class_differences
 from reprolens.comparison.compare import SIZES, Changed, Comparison, Pair
@@ -24,7 +25,6 @@ from reprolens.evaluation.measures.bootstrap import HEADLINE
 from reprolens.evaluation.measures.detections import Detections, Truth
 from reprolens.files import write_text
 from reprolens.tracking.page import environment
-from reprolens.tracking.page.charts import class_color
 from reprolens.tracking.page.pictures import Box
 from reprolens.tracking.wording import MISSING, write_number
 
@@ -143,7 +143,7 @@ def _boxes(found: Detections | Truth, classes: Sequence[str]) -> tuple[Box, ...]
         label, score = classes[found.labels[place]], None if scores is None else float(scores[place])
         text = label if score is None else f"{label} {score:.2f}"
         title = f"{text} (difficult)" if isinstance(found, Truth) and found.difficult[place] else text
-        color = class_color(int(found.labels[place]))
+        color = class_hex(int(found.labels[place]))
         boxes.append(Box(x0, y0, max(x1 - x0, 0.0), max(y1 - y0, 0.0), text, title, score, color))
     return tuple(boxes)
 

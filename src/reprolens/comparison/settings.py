@@ -19,8 +19,8 @@ _FACTS = (
     ("train", "best/epoch", "kept epoch"),
     ("train", "seconds", "training, s"),
     ("train", "device", "trained on"),
-    ("export", "size_mb", "ONNX size, MB"),
-    ("export", "latency_ms/onnxruntime", "ONNX latency, ms"),
+    ("export", "onnx/size_mb", "ONNX size, MB"),
+    ("export", "onnx/latency_ms/p50", "ONNX latency, ms"),
     ("dataset", "images/train", "training pictures"),
     ("evaluation", "near_duplicates", "near-duplicate pictures"),
 )

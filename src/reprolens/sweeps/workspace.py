@@ -14,11 +14,11 @@ import yaml
 from reprolens.config import Config
 from reprolens.config.compose import to_yaml
 from reprolens.files import write_text
+from reprolens.revision import PATCH, SNAPSHOT
 from reprolens.sweeps.estimate import in_cache
 from reprolens.sweeps.experiment import RECORDED
 from reprolens.sweeps.git import Snapshot, changes, checkout, exists, has_all, write_patch
 from reprolens.sweeps.trial_config import source_paths
-from reprolens.tracking.identity import PATCH, SNAPSHOT
 
 OWN = ("config.yaml", "dvc.lock", "params.yaml")
 """What a workspace has of its own as soon as it has run; a later snapshot of the sources leaves it alone."""

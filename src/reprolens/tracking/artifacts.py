@@ -1,4 +1,4 @@
-"""The artifacts of a run: the data set by reference, and as files the model, the exported model, the predictions."""
+"""The artifacts of a run: the data set by reference, and as files the model, its exported files, the predictions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
 MODEL = Path("weights/model.pt")
 EXPORT = Path("export")
+REJECTED = "rejected"
 PREDICTIONS = Path("reports/predictions.json")
 TRUTH = Path("reports/ground_truth.json")
 
 GATE = "passed"
-"""The alias of an exported model that agrees with the trained one; one that does not is no artifact at all."""
+"""The alias of exported files, all as good as the trained model; one that is worse is in no artifact at all."""
 
 
-def check_files(root: Path) -> None:
+def check_files(root: Path, reports: Reports) -> None:
     """Raise TrackingError if a file that is to become an artifact is missing."""
-    for path, stage in ((MODEL, "train"), (PREDICTIONS, "evaluate"), (EXPORT / "model.onnx", "export")):
+    published = [(EXPORT / file, "export") for file in reports.published.values()]
+    for path, stage in ((MODEL, "train"), (PREDICTIONS, "evaluate"), *published):
         if not (root / path).is_file():
             raise TrackingError(f"{path}: not found; run dvc repro {stage}, or set tracking.artifacts: false")
 
@@ -31,14 +33,14 @@ def check_files(root: Path) -> None:
 def log_artifacts(run: "wandb.Run", root: Path, config: Config, identity: Identity, reports: Reports) -> None:
     """Log the data set as what the run used, then what was made from it. Files are copied into the run's folder.
 
-    W&B's graph then leads from the data set over the run to the model, the exported model and the evaluation.
+    W&B's graph then leads from the data set over the run to the model, the exported files and the evaluation.
     """
     # use_artifact refuses offline, because it would wait for the server; the record that it writes is this one
     run._log_artifact(dataset_artifact(identity, reports), is_user_created=True, use_after_commit=True)
     run.log_artifact(model_artifact(root, config, identity, reports))
     run.log_artifact(evaluation_artifact(root, config, identity, reports))
     if passed_gate(reports):
-        run.log_artifact(onnx_artifact(root, config, identity, reports), aliases=["latest", GATE])
+        run.log_artifact(export_artifact(root, config, identity, reports), aliases=["latest", GATE])
 
 
 def dataset_artifact(identity: Identity, reports: Reports) -> "wandb.Artifact":
@@ -71,16 +73,26 @@ def evaluation_artifact(root: Path, config: Config, identity: Identity, reports:
     return artifact
 
 
-def onnx_artifact(root: Path, config: Config, identity: Identity, reports: Reports) -> "wandb.Artifact":
-    """Return the folder export/: the ONNX file, its labels and its model card."""
-    artifact = _artifact(config, identity, reports, "onnx", reports.metrics["export"])
-    artifact.add_dir(str(root / EXPORT), skip_cache=True)
+def export_artifact(root: Path, config: Config, identity: Identity, reports: Reports) -> "wandb.Artifact":
+    """Return the files of export/: the published models, what says how to use them, the model card.
+
+    Those that the gate rejected lie in a folder there, which stays out, and so does what was measured of them.
+    """
+    rejected = tuple(f"{name}/" for name in reports.rejected)
+    facts = {key: value for key, value in reports.metrics["export"].items() if not key.startswith(rejected)}
+    # Within one key, because W&B takes 100 of them and no more.
+    metadata = {"published": list(reports.published), "metrics": facts}
+    artifact = _artifact(config, identity, reports, "export", metadata)
+    for path in sorted((root / EXPORT).iterdir()):
+        if path.name != REJECTED:
+            path.stat()  # a broken link is an error of the system, wandb would call it one of the program
+            artifact.add_file(str(path), skip_cache=True)
     return artifact
 
 
 def passed_gate(reports: Reports) -> bool:
-    """Return whether every detection of the exported model had its partner among the trained model's."""
-    return reports.metrics["export"].get("parity/unmatched", 0) == 0
+    """Return whether an exported file is as good as the trained model, so that it was published."""
+    return bool(reports.published)
 
 
 def _artifact(

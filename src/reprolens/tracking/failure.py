@@ -10,7 +10,8 @@ from reprolens.config import Config, load
 from reprolens.config.schema import Mode
 from reprolens.errors import StoppedError
 from reprolens.files import write_json
-from reprolens.tracking.identity import identify_unfinished, without_secrets
+from reprolens.secrets import without_secrets
+from reprolens.tracking.identity import identify_unfinished
 from reprolens.tracking.partial import read_history, read_object
 from reprolens.tracking.run import as_rows, define_metrics, finished, log_history, one_line, open_run
 from reprolens.tracking.session import session, stage_artifacts_in

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,17 +16,12 @@ import yaml
 
 from reprolens.config import Config
 from reprolens.errors import TrackingError
+from reprolens.revision import git_revision
+from reprolens.secrets import without_secrets
 from reprolens.tracking.partial import read_object
 
 HASHED = {"data": "data/voc", "initial_weights": "weights/initial.pt", "model": "weights/model.pt"}
 """The outputs whose DVC hashes a run carries, by their name in its configuration."""
-
-WRITTEN = ("config.yaml", "dvc.lock", "reports")
-"""What the pipeline itself writes into Git's tree: a change there does not make the source dirty."""
-
-
-SNAPSHOT, PATCH = Path(".dvc/tmp/snapshot"), Path("changes.patch")
-"""Where a trial's workspace says which tree and commit its sources are, and how the two differ."""
 
 LIBRARIES = ("accelerate", "dvc", "hydra-core", "onnxruntime", "timm", "torch", "torchvision", "wandb")
 """The libraries whose versions a run carries."""
@@ -133,39 +127,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def git_revision(root: Path) -> dict[str, str | bool] | None:
-    """Return the commit, and whether files other than the pipeline's own outputs differ from it; None without Git.
-
-    A sweep's trial runs the sources as they were when the sweep began, which its workspace names.
-    """
-    with suppress(OSError, ValueError):
-        _, baseline = (root / SNAPSHOT).read_text(encoding="utf-8").split()
-        return {"revision": baseline, "dirty": (root / PATCH).stat().st_size > 0}
-    revision = _git(root, "rev-parse", "HEAD")
-    if not revision:
-        return None
-    outputs = [f":(exclude){path}" for path in WRITTEN]
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *outputs)
-    return {"revision": revision, "dirty": bool(changed)}
-
-
-def without_secrets(text: str) -> str:
-    """Return the text with its URLs bare of user, password and query, where keys and tokens stand."""
-    bare = re.sub(r"\b(\w+://)[^/\s\"'@]*@", r"\1", text)
-    # By \b and the optional end the time is linear in the length: an error may be very long.
-    return re.sub(r"\b(\w+://[^\s\"'?]*)(?:\?[^\s\"']*)?", r"\1", bare)
-
-
 def artifact_name(*parts: str) -> str:
     """Return the parts joined to a name that W&B takes: letters, digits, `-`, `_` and `.`, at most 128 of them."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", "-".join(parts))[:128]
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """Return what Git prints; None without Git, repository or commit. Locks nothing: trials run in parallel."""
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -17,8 +17,8 @@ from typing import IO
 from reprolens.config import Config
 from reprolens.config.schema import Mode, Unreachable
 from reprolens.errors import StoppedError, TrackingError
+from reprolens.secrets import without_secrets
 from reprolens.tracking.failure import LONGEST, note_training
-from reprolens.tracking.identity import without_secrets
 
 PROGRAM = "reprolens.tracking.stream"
 

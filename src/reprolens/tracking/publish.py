@@ -40,8 +40,9 @@ def publish(root: Path, config: Config) -> dict[str, str]:
     """Write the W&B run of the experiment in the repository `root`, and return what reports/run.json says of it.
 
     The run holds the configuration, the history, the final metrics, curves, tables, pictures with boxes and, if
-    tracking.artifacts, the data set by reference, both models and the predictions. It is one whole folder in
-    `root`/wandb, in any mode. Its id follows from the experiment, so publishing the same one again replaces its folder.
+    tracking.artifacts, the data set by reference, the model, its exported files and the predictions. It is one whole
+    folder in `root`/wandb, in any mode. Its id follows from the experiment, so publishing the same one again replaces
+    its folder.
     Online the folder is then sent: to the run that training wrote live, if it did, of which the rows that the server
     has are not sent again; and the server is asked whether it has everything.
 
@@ -62,7 +63,7 @@ def publish(root: Path, config: Config) -> dict[str, str]:
     reports = read_reports(root / "reports")
     identity = identify(root, config)
     if tracking.artifacts:
-        check_files(root)
+        check_files(root, reports)
     folder = _write(Trial(root, config, identity, reports))
     retract_failure(root)
     result = {"id": identity.id, "name": identity.name, "project": tracking.project}

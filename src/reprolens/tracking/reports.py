@@ -62,6 +62,7 @@ class Reports:
     """Everything under reports/ that the run shows.
 
     metrics: of each JSON report, what is one value a key.
+    published: of each exported format that passed the gate, its file in export/; `rejected`: of the others, why.
     confusion: true class, predicted class and how often; both may be the background.
     errors: kind of error, how many of it, the AP50 that they cost.
     tables: of `TABLES` those that are there, as columns and rows.
@@ -71,6 +72,8 @@ class Reports:
     """
 
     metrics: Mapping[str, Mapping[str, Scalar]]
+    published: Mapping[str, str]
+    rejected: Mapping[str, str]
     classes: tuple[str, ...]
     columns: tuple[str, ...]
     history: tuple[Mapping[str, Number], ...]
@@ -92,10 +95,13 @@ def read_reports(folder: Path) -> Reports:
     columns, history = _read_history(folder / "history.csv")
     classes = _class_names(values["dataset"], folder / "dataset.json")
     samples, worst = _read_samples(folder / "samples", classes)
+    published, rejected = _judged(values["export"], folder / "export.json")
     plots = folder / "plots"
     per_class_columns, per_class = _read_table(plots / "per_class.csv", ["class"])
     return Reports(
         metrics={name: _scalars(value) for name, value in values.items()},
+        published=published,
+        rejected=rejected,
         classes=classes,
         columns=columns,
         history=history,
@@ -131,7 +137,7 @@ def read_reports(folder: Path) -> Reports:
 def summary(reports: Reports) -> dict[str, Any]:
     """Return the final values of all reports under one name each, and the best of each validation metric.
 
-    What evaluation.json says keeps its names, and so does every other key that has a slash (`parity/images`). A bare
+    What evaluation.json says keeps its names, and so does every other key that has a slash (`onnx/size_mb`). A bare
     key of another report would be ambiguous (dataset and evaluation both count `images`), so its report stands in
     front: `train/seconds`; so it does before a key that the history has too, `train/val/map50`. The best stands where
     W&B puts it, `{"val/map50": {"max": 0.9}}`; it is said again here because a run that is continued online forgets the
@@ -195,6 +201,17 @@ def _class_names(dataset: Mapping[str, Any], path: Path) -> tuple[str, ...]:
         return tuple(str(entry["name"]) for entry in dataset["classes"])
     except (KeyError, TypeError):
         raise _damaged(path, "convert", "does not list the classes") from None
+
+
+def _judged(export: Mapping[str, Any], path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the exported formats that were published, each with its file, and the rejected ones with the reason."""
+    names, rejected = export.get("published"), export.get("rejected")
+    if not isinstance(names, list) or not isinstance(rejected, dict):
+        raise _damaged(path, "export", "does not say which files were published")
+    files = {str(name): str(export.get(f"{name}/file")) for name in names}
+    if any(Path(file).name != file for file in files.values()):
+        raise _damaged(path, "export", "names a file outside export/")
+    return files, {str(name): str(reason) for name, reason in rejected.items()}
 
 
 def _read_csv(path: Path, stage: str, needed: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]:

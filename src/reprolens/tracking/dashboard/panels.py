@@ -8,9 +8,9 @@ import wandb_workspaces.reports.v2 as wr
 
 from reprolens.tracking.dashboard.subject import Subject
 
-LATENCY = "latency_ms/onnxruntime"
+LATENCY, SIZE = "onnx/latency_ms/p50", "onnx/size_mb"
 QUALITY = "voc12/map50"
-TABLE = ("train/epochs", "train/seconds", LATENCY, "export/size_mb")
+TABLE = ("train/epochs", "train/seconds", LATENCY, SIZE)
 """What a trial costs: columns of every table of trials."""
 
 ERRORS = ("cls", "loc", "both", "dupe", "bkg", "miss")

@@ -8,6 +8,7 @@ import wandb_workspaces.reports.v2 as wr
 from reprolens.tracking.dashboard.panels import (
     LATENCY,
     QUALITY,
+    SIZE,
     class_panels,
     fixed_name,
     picture_panels,
@@ -87,7 +88,7 @@ def introduction(subject: Subject, about: str, finished: int, chosen: Sequence[T
 def table(subject: Subject, chosen: Sequence[TrialRun]) -> str:
     """Return a Markdown table of the trials, best first, with intervals where there are any."""
     measured = [subject.objective, *(key for key in (QUALITY, "coco/ap", LATENCY) if key != subject.objective)]
-    measured += [key for key in ("export/size_mb", "train/epochs", "train/seconds") if key not in measured]
+    measured += [key for key in (SIZE, "train/epochs", "train/seconds") if key not in measured]
     header = ["", "trial", *(f"`{key}`" for key in (measured[0], *subject.swept, *measured[1:]))]
     rows = [
         [

@@ -4,7 +4,6 @@ Every text is escaped. Colours are the page's variables, so that light and dark 
 it has in every figure.
 """
 
-import colorsys
 import json
 import math
 from bisect import bisect_left
@@ -17,16 +16,6 @@ from reprolens.tracking.page import axes
 from reprolens.tracking.page.axes import Axis, write_place
 from reprolens.tracking.wording import write_number
 
-# The colours of evaluation's figures (figures/theme.py), which cannot be imported from here.
-# fmt: off
-_CLASS_COLORS = (
-    "#1f77ff", "#ff7f0e", "#2ca02c", "#e6194b", "#9b5de5",
-    "#a0522d", "#f032e6", "#00b8d9", "#b0a800", "#00c08b",
-    "#eb82b4", "#006e91", "#808000", "#d2a000", "#6a5acd",
-    "#9b6491", "#556b2f", "#7896b4", "#c71585", "#b491fa",
-)
-# fmt: on
-_LUMINANCES = (0.15, 0.22, 0.31)
 _SERIES = 6  # the stylesheet has so many colours for curves; further curves are dashed
 
 _SQUARE = 372.0  # height of the precision-recall chart
@@ -49,19 +38,6 @@ class Chart:
     svg: Markup
     legend: tuple[tuple[str, str, str], ...] = ()
     hover: str = ""
-
-
-def class_color(index: int) -> str:
-    """Return the colour of the class at `index` as evaluation's figures have it, `#rrggbb`."""
-    if index < len(_CLASS_COLORS):
-        return _CLASS_COLORS[index]
-    # Steps of the golden section keep any number of further hues apart; three luminances are seen on light and on dark.
-    pure = [_linear(part) for part in colorsys.hls_to_rgb((index * 0.618034) % 1, 0.5, 0.8)]
-    luminance = 0.2126 * pure[0] + 0.7152 * pure[1] + 0.0722 * pure[2]  # sRGB, IEC 61966-2-1
-    wanted = _LUMINANCES[index % 3]
-    white = max(0.0, (wanted - luminance) / (1 - luminance))
-    parts = [part + white * (1 - part) if white else part * wanted / luminance for part in pure]
-    return "#" + "".join(f"{round(255 * (1.055 * part ** (1 / 2.4) - 0.055)):02x}" for part in parts)
 
 
 def line_chart(title: str, rows: Sequence[Mapping[str, float]], names: Sequence[str], x: str = "epoch") -> Chart | None:
@@ -206,10 +182,6 @@ def _steps(steps: Sequence[tuple[float, float]], across: Axis, up: Axis) -> str:
     for recall, precision in steps:
         path.append(f"V{write_place(up.at(precision))}H{write_place(across.at(recall))}")
     return "".join([*path, f"V{write_place(up.at(0))}"]) if steps else ""
-
-
-def _linear(part: float) -> float:
-    return part / 12.92 if part <= 0.04045 else float(((part + 0.055) / 1.055) ** 2.4)
 
 
 def thinned(rows: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reprolens.tracking.page.charts import Chart, class_color, confusion_matrix, line_chart, precision_recall
+from reprolens.colors import class_hex
+from reprolens.tracking.page.charts import Chart, confusion_matrix, line_chart, precision_recall
 from reprolens.tracking.page.evaluated import Evaluated, read_evaluated
+from reprolens.tracking.page.exported import Exported, read_exported
 from reprolens.tracking.page.pictures import Place, Shot, read_sheets, read_shots
 from reprolens.tracking.page.tables import Cell, Row, Table, percent
 from reprolens.tracking.partial import REPORTS, read_history, read_number, read_object, read_table
@@ -63,6 +65,7 @@ class Sections:
     sheets: tuple[tuple[str, str], ...]
     splits: Table | None
     objects: Table | None
+    exported: Exported | None
     problems: int
     problem_list: tuple[str, ...]
 
@@ -82,7 +85,7 @@ def read_sections(root: Path, place: Place) -> Sections:
             ]
         )
     )
-    colors = {name: class_color(index) for index, name in enumerate(names)}
+    colors = {name: class_hex(index) for index, name in enumerate(names)}
     counts = _confusion(plots / "confusion.csv")
     samples, more_samples = read_shots(root, place, colors, "sample")
     worst, more_worst = read_shots(root, place, colors, "worst")
@@ -102,6 +105,7 @@ def read_sections(root: Path, place: Place) -> Sections:
         sheets=read_sheets(root, place),
         splits=_splits(dataset),
         objects=_objects(dataset, colors),
+        exported=read_exported(reports["export"]),
         problems=int(read_number(dataset.get("problems")) or 0),
         problem_list=_problems(dataset),
     )
@@ -119,11 +123,8 @@ def _tiles(reports: Mapping[str, Mapping[str, Any]], history: Sequence[Mapping[s
         for name in _columns(history, "val/"):
             best = min if best_is(name) == "min" else max
             tiles.append(Tile(f"{name}, best so far", write_number(best(row[name] for row in history if name in row))))
-    for report, key, name, unit in (
-        (export, "latency_ms/onnxruntime", "ONNX latency", "ms"),
-        (export, "size_mb", "ONNX size", "MB"),
-    ):
-        if (value := read_number(report.get(key))) is not None:
+    for key, name, unit in (("onnx/latency_ms/p50", "ONNX latency", "ms"), ("onnx/size_mb", "ONNX size", "MB")):
+        if export.get("onnx/passed") and (value := read_number(export.get(key))) is not None:
             tiles.append(Tile(name, f"{value:.3g} {unit}"))
     if (parameters := read_number(train.get("parameters"))) is not None:
         tiles.append(Tile("parameters", f"{parameters / 1e6:.3g} M"))
