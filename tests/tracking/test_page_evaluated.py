@@ -44,7 +44,11 @@ def test_reports_of_an_evaluation_of_before_have_a_page_without_what_they_lack(r
     assert texts(page, "//p[@class='about']") == [
         "Measured on the test split: 100 images, 400 true boxes. Intervals are 95 %, from resampling the images."
     ]
-    assert not page.xpath("//p[@class='warning']")
+    assert not _near_duplicates(page)
+
+
+def _near_duplicates(page: Any) -> list[str]:
+    return [text for text in texts(page, "//p[@class='warning']") if "look like" in text]
 
 
 def test_what_was_measured_is_said_beside_the_numbers(root: Path) -> None:
@@ -54,7 +58,7 @@ def test_what_was_measured_is_said_beside_the_numbers(root: Path) -> None:
         "Intervals are 95 %, from resampling the images."
     ]
     assert page.xpath("//p[@class='about']//@title") == [f"SHA-256 {'2' * 64}", f"SHA-256 {'1' * 64}"]
-    (warning,) = texts(page, "//p[@class='warning']")
+    (warning,) = _near_duplicates(page)
     assert warning.startswith("2 pictures look like one of another split")
 
 
